@@ -1,0 +1,1 @@
+"""Makes small local language models reason better."""
