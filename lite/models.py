@@ -1,18 +1,44 @@
-"""What a decoder-only model is made of, whatever file it came in."""
+"""What a decoder-only model is made of, which models are at hand, and how much memory one needs."""
 
+import difflib
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Protocol
 
-__all__ = ["ModelConfig", "RopeScaling"]
+from lite.config import embedded_model, model_folders
+from lite.errors import ModelError, NotEnoughMemory
 
+__all__ = [
+    "THINKING_SWITCH",
+    "FoundModel",
+    "ModelConfig",
+    "ModelDescription",
+    "ModelFile",
+    "TensorInfo",
+    "TensorSummary",
+    "available_memory",
+    "describe",
+    "find_models",
+    "has_thinking_switch",
+    "memory_needed",
+    "require_memory",
+    "resolve",
+    "think_tags",
+]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RopeScaling:
-    """Llama 3's frequency scaling ("llama3" in Hugging Face configs, `rope_freqs.weight` in GGUF)."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_context_length: int
+THINKING_SWITCH = "enable_thinking"  # the name that Qwen3's template gave it, and others took over
+_THINK_TAGS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+)
+_BYTES_PER_LOGIT = 16  # float32 logits, and what the draw makes of them: a copy, a mask, a temporary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +58,216 @@ class ModelConfig:
     context_length: int
     tied_embeddings: bool
     rope_interleaved: bool  # True for llama-architecture GGUF: rotary pairs are neighbours, not halves
-    rope_scaling: RopeScaling | None = None
+    rope_factors: tuple[float, ...] = ()  # (head_dim / 2,) divisors of the inverse frequencies; () is all ones
 
     @property
     def kv_bytes_per_token(self) -> int:
         """Of a float32 cache, keys and values of all layers."""
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * 4
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where a tensor lies in its file and what it is."""
+
+    name: str
+    shape: tuple[int, ...]  # in numpy's order, (rows, columns): (out, in) for a matrix
+    type: str  # "F32", "Q8_0", ...
+    offset: int  # bytes from the start of the file
+    num_bytes: int
+
+
+class ModelFile(Protocol):
+    """An opened and checked model file, as the tokenizer, the templates and `lite show` see it."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def metadata(self) -> Mapping[str, object]: ...  # by GGUF's keys; arrays are tuples of one type
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundModel:
+    """A model file at hand, not opened."""
+
+    name: str  # what `-m` takes
+    path: Path
+    num_bytes: int
+    embedded: bool  # ships with the package
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSummary:
+    """All tensors of one type."""
+
+    type: str
+    num_tensors: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDescription:
+    """What `lite show` tells of a file: read from its tensors, never from its label."""
+
+    name: str
+    path: Path
+    config: ModelConfig
+    num_parameters: int
+    tensor_types: tuple[TensorSummary, ...]  # most bytes first
+    tokenizer: str  # "gpt2" or "llama", as the file says
+    pre_tokenizer: str  # "" where the file names none
+    num_tokens: int
+    has_template: bool
+    think_open: str  # "" where the template knows no thought
+    think_close: str
+    thinking_switch: bool  # whether thinking can be switched off in the template
+
+    @property
+    def weights_bytes(self) -> int:
+        return sum(summary.num_bytes for summary in self.tensor_types)
+
+
+def find_models() -> list[FoundModel]:
+    """The embedded model and those in the model folders, by name; of two with one name the first is meant."""
+    found: dict[str, FoundModel] = {}
+    for path in _model_paths():
+        try:
+            num_bytes = path.stat().st_size
+        except OSError:
+            continue
+        if path.stem not in found:
+            embedded = path == embedded_model()
+            found[path.stem] = FoundModel(name=path.stem, path=path, num_bytes=num_bytes, embedded=embedded)
+    return list(found.values())
+
+
+def resolve(name_or_path: str | os.PathLike[str] | None = None) -> Path:
+    """The file that a user means: a path, the name of a model at hand, or None for the embedded one.
+
+    Raises ModelError for a name that is not there. A path is not looked at: opening it tells what is wrong.
+    """
+    if name_or_path is None:
+        return embedded_model()
+    text = os.fspath(name_or_path)
+    path = Path(os.path.expanduser(text))  # unlike Path's own, it and os.path.exists raise for no text at all
+    if path.name != text or os.path.exists(path):
+        return path
+    models = {model.name.lower(): model.path for model in find_models()}
+    if known := models.get(text.lower().removesuffix(".gguf")):
+        return known
+    near = difflib.get_close_matches(text.lower(), models, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ModelError(
+        f"there is no model {text!r}, neither as a file nor by name; {hint}`lite ls` lists the models at hand"
+    )
+
+
+def describe(file: ModelFile) -> ModelDescription:
+    """What a file holds, from its header alone."""
+    metadata = file.metadata
+    tokens, template = metadata.get("tokenizer.ggml.tokens"), str(metadata.get("tokenizer.chat_template", ""))
+    think_open, think_close = think_tags(template)
+    return ModelDescription(
+        name=str(metadata.get("general.name") or file.path.stem),
+        path=file.path,
+        config=file.config,
+        num_parameters=sum(prod(tensor.shape) for tensor in file.tensors.values()),
+        tensor_types=_tensor_types(file.tensors),
+        tokenizer=str(metadata.get("tokenizer.ggml.model", "")),
+        pre_tokenizer=str(metadata.get("tokenizer.ggml.pre", "")),
+        num_tokens=len(tokens) if isinstance(tokens, tuple) else 0,
+        has_template=bool(template),
+        think_open=think_open,
+        think_close=think_close,
+        thinking_switch=has_thinking_switch(template),
+    )
+
+
+def think_tags(template: str) -> tuple[str, str]:
+    """The tags around a thought that a chat template mentions; two empty texts when the model has no such mode."""
+    return next((tags for tags in _THINK_TAGS if any(tag in template for tag in tags)), ("", ""))
+
+
+def has_thinking_switch(template: str) -> bool:
+    """Whether a chat template can be told to leave the thought out."""
+    return THINKING_SWITCH in template
+
+
+def memory_needed(config: ModelConfig, weights_bytes: int, slots: int, context: int) -> int:
+    """Bytes for the weights, a float32 KV cache of `slots` branches of `context` tokens, and one step's logits."""
+    kv_bytes = slots * min(context, config.context_length) * config.kv_bytes_per_token
+    return weights_bytes + kv_bytes + slots * config.vocab_size * _BYTES_PER_LOGIT
+
+
+def require_memory(
+    config: ModelConfig, weights_bytes: int, slots: int, context: int, available: int | None = None
+) -> None:
+    """Raise NotEnoughMemory when the need exceeds what is free. `available` in bytes; None asks the system."""
+    needed = memory_needed(config, weights_bytes, slots, context)
+    free = available_memory() if available is None else available
+    if free is not None and needed > free:
+        raise NotEnoughMemory(
+            f"{slots} samples of {context} tokens need {_size(needed)} ({_size(weights_bytes)} of them weights), but"
+            f" {_size(free)} are free; ask for fewer samples, fewer tokens or a smaller model"
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes that can be had without swapping, within a container's limit too; None where the system does not tell."""
+    limits = [limit for limit in (_free_of_machine(), _free_of_container()) if limit is not None]
+    return min(limits, default=None)
+
+
+def _model_paths() -> Iterator[Path]:
+    """The embedded model first, then the folders' files in order; a folder that cannot be read is passed over."""
+    yield embedded_model()
+    for folder in model_folders():
+        try:
+            yield from sorted(folder.glob("*.gguf"))
+        except OSError:
+            continue
+
+
+def _tensor_types(tensors: Mapping[str, TensorInfo]) -> tuple[TensorSummary, ...]:
+    sizes = defaultdict[str, list[int]](list)
+    for tensor in tensors.values():
+        sizes[tensor.type].append(tensor.num_bytes)
+    summaries = (TensorSummary(kind, len(found), sum(found)) for kind, found in sizes.items())
+    return tuple(sorted(summaries, key=lambda summary: (-summary.num_bytes, summary.type)))
+
+
+def _free_of_machine() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return None
+    except (OSError, ValueError):
+        return _free_pages()
+
+
+def _free_pages() -> int | None:
+    """Where there is no /proc: free pages, or all of them where only those are known (macOS frees them on demand)."""
+    for name in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):
+        if name in getattr(os, "sysconf_names", {}):
+            return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _free_of_container(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """What a version 2 control group leaves; its page cache can be had back. None without a limit."""
+    try:
+        limit = int((folder / "memory.max").read_text())
+        used = int((folder / "memory.current").read_text())
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(counts.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return None
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.0f} MiB"
