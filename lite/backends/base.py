@@ -80,11 +80,12 @@ class Backend(Protocol):
     def spec(self) -> BackendSpec: ...
 
     def extend(
-        self, slot: int, start: int, ids: Sequence[int], targets: Sequence[int] | None = None
+        self, slot: int, start: int, ids: Sequence[int], targets: Sequence[int] | None = None, top: int = 0
     ) -> Statistics | None:
         """Write the KV of `ids` at positions start.. of the slot, forgetting what stood from `start` on.
 
-        With `targets` (as many as ids) returns the statistics of targets[i] after ids[i], arrays of shape (len,).
+        Without ids it only forgets. With `targets` (as many as ids) returns the statistics of targets[i] after
+        ids[i], arrays of shape (len,), with the `top` likeliest tokens.
         """
         ...
 
