@@ -1,0 +1,1 @@
+"""Draw N samples and settle on one answer."""

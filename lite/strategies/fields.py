@@ -1,0 +1,20 @@
+"""What the strategies' settings share: a line of help for each field, and the check of the number of samples."""
+
+from dataclasses import field
+from typing import TypeVar
+
+__all__ = ["check_samples", "setting"]
+
+Value = TypeVar("Value")
+
+
+def setting(default: Value, doc: str) -> Value:
+    """A dataclass field with the line that `lite strategies NAME` shows for it."""
+    described: Value = field(default=default, metadata={"doc": doc})
+    return described
+
+
+def check_samples(samples: int) -> None:
+    """Raises ValueError for fewer than one."""
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")

@@ -1,0 +1,33 @@
+"""One completion, drawn as the sampling parameters say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from lite.params import SamplingParams
+from lite.sampler import Ability, Flow, Question
+from lite.strategies.branches import draw, requests_of
+from lite.strategies.fields import setting
+from lite.strategies.verdict import picked, read
+
+__all__ = ["Sample"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One branch, the first of those that the strategies of N samples draw.
+
+    There is no vote, so no confidence; the candidate's score is its mean log-probability where the sampler tells.
+    """
+
+    paper: ClassVar[str] = ""
+    params: SamplingParams = field(default_factory=SamplingParams)
+    sampler: str = setting("local", "which sampler draws")
+
+    @property
+    def needs(self) -> Mapping[str, frozenset[Ability]]:
+        return {self.sampler: frozenset()}
+
+    def __call__(self, question: Question) -> Flow:
+        branches = yield from draw(requests_of(question, samples=1, params=self.params, sampler=self.sampler))
+        return picked(read(question, branches), [branch.mean_logprob for branch in branches])
