@@ -84,8 +84,10 @@ def test_doctor_tells_what_mends_it(lite: Lite, tmp_path: Path, monkeypatch: pyt
     assert "engine onnx: pip install" in ran.out
 
 
-def test_doctor_survives_a_library_that_kills_its_process() -> None:
-    ok, detail = DOCTOR._loads("os; os.kill(os.getpid(), 9)  #", {})
+def test_doctor_survives_a_library_that_kills_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deadly.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    ok, detail = DOCTOR._loads("deadly", "lite")
     assert not ok
     assert "code -9" in detail
 
