@@ -17,7 +17,7 @@ MODULES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path f
 INTERFACE = ("lite.sampler", "lite.params", "lite.ledger", "lite.errors")
 ABOVE = ("lite.api", "lite.cli", "lite.registry", "lite.serve", "lite.evaluate")
 DRIVING = ("lite.runner", "lite.task", "lite.record", "lite.budget", "lite.strategies")
-ENGINE = ("lite.engine", "lite.branches", "lite.intake", "lite.slots", "lite.text")
+ENGINE = ("lite.engine",)
 
 ONLY = {
     "lite.strategies": (*INTERFACE, "lite.answers", "lite.strategies"),

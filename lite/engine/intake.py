@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from lite.backends.base import BackendSpec
-from lite.branches import Branch, Trail
 from lite.codec import Codec
+from lite.engine.branches import Branch, Trail
+from lite.engine.text import TokenTexts, open_character
 from lite.errors import InvalidRequest, PromptTooLong
 from lite.params import Prompt
 from lite.random import branch_stream, fork_stream
 from lite.sampler import Request
-from lite.text import TokenTexts, open_character
 
 __all__ = ["Intake"]
 

@@ -19,7 +19,7 @@ from lite.errors import BackendError, InvalidRequest, PromptTooLong
 from lite.ledger import Ledger
 from lite.params import Chat, Prompt, SamplingParams
 from lite.sampler import Finished, Request, Sampler
-from tests.engine_reference import CODEC, CONTEXT, Expected, Record, SpyBackend, expect, small_alphabet
+from tests.engine.reference import CODEC, CONTEXT, Expected, Record, SpyBackend, expect, small_alphabet
 
 PROMPTS: tuple[Prompt, ...] = ("ab", "abc ", Chat.ask("ab"), tuple(b"ab\xc3"), "x")
 

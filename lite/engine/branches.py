@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lite.backends.base import Statistics
+from lite.engine.text import TokenTexts
 from lite.ledger import Ledger
 from lite.sampler import Chunk, Reason, Request
-from lite.text import TokenTexts
 
 __all__ = ["Branch", "TokenRecord", "Trail", "chunk_of", "records", "score_records"]
 

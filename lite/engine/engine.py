@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 from lite.backends.base import Backend, Drawn, Row
-from lite.branches import Branch, Trail, chunk_of, records, score_records
 from lite.codec import Codec
+from lite.engine.branches import Branch, Trail, chunk_of, records, score_records
+from lite.engine.intake import Intake
+from lite.engine.slots import Slots
+from lite.engine.text import TokenTexts
 from lite.errors import BackendError
-from lite.intake import Intake
 from lite.sampler import Ability, Chunk, Event, Finished, Reason, Request, Traits
-from lite.slots import Slots
-from lite.text import TokenTexts
 
 __all__ = ["Engine"]
 

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lite.slots import common_prefix
+from lite.engine.slots import common_prefix
 
 TOKENS = st.lists(st.integers(0, 2), max_size=12)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lite.text import TokenTexts, open_character
+from lite.engine.text import TokenTexts, open_character
 
 PIECES = st.lists(
     st.sampled_from((b"a", b"b", b"ab", b"", b"\xc3", b"\xa9", b"\xa9b", b"\xf0\x9f", b"\x99\x82", b"\xff"))
