@@ -12,7 +12,9 @@ from lite.ledger import Ledger
 from lite.params import Prompt, SamplingParams
 
 Ability: TypeAlias = Literal["logprobs", "certainty", "entropy", "top", "prefix", "fork", "score"]
-Reason: TypeAlias = Literal["eos", "stop", "length", "cancelled", "budget"]
+Reason: TypeAlias = Literal["eos", "stop", "length", "cancelled", "budget", "failed", "withheld"]
+"""How a branch ended. "failed": its server did, and the others go on. "withheld": by a rule of the user's (privacy,
+offline) it was never sent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -27,6 +27,7 @@ class Branch:
     logprobs: list[float] = field(default_factory=list)  # nats
     entropy: list[float] = field(default_factory=list)  # nats
     certainty: list[float] = field(default_factory=list)  # nats
+    top: list[tuple[tuple[int, float], ...]] = field(default_factory=list)  # the likeliest (id, log-probability)
     finished: Finished | None = None
 
     @property
@@ -68,6 +69,7 @@ class Branch:
         self.logprobs.extend(chunk.logprobs[known:])
         self.entropy.extend(chunk.entropy[known:])
         self.certainty.extend(chunk.certainty[known:])
+        self.top.extend(chunk.top[known:])
 
 
 Branches: TypeAlias = Generator[Sequence[Command], Sequence[Event], tuple[Branch, ...]]

@@ -8,6 +8,8 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
+from importlib import import_module
+from inspect import cleandoc
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
@@ -37,8 +39,11 @@ class Description:
     """A strategy, as `lite strategies` lists it."""
 
     name: str
+    family: str  # the folder that it is in: "select", "stop", ...
     summary: str
+    text: str  # what it does, in a paragraph
     paper: str  # "" where there is none
+    cost: str  # its shape, in words: "N samples"
     settings: tuple[Setting, ...]
     needs: Mapping[str, frozenset[Ability]]
 
@@ -83,9 +88,22 @@ def describe(name: str) -> Description:
         )
         for field, hint in _settable(kind)
     )
-    summary = (kind.__doc__ or "").strip().partition("\n")[0]
-    paper = getattr(kind, "paper", "")
-    return Description(name=name, summary=summary, paper=paper, settings=settings, needs=kind().needs)
+    summary, _, rest = cleandoc(kind.__doc__ or "").partition("\n")
+    return Description(
+        name=name,
+        family=kind.__module__.split(".")[-2],
+        summary=summary,
+        text=" ".join(f"{_idea(kind)} {rest}".split()),
+        paper=getattr(kind, "paper", ""),
+        cost=getattr(kind, "cost", ""),
+        settings=settings,
+        needs=kind().needs,
+    )
+
+
+def _idea(kind: type[Strategy]) -> str:
+    """What the head of the strategy's file tells of it."""
+    return cleandoc(import_module(kind.__module__).__doc__ or "")
 
 
 def _strategy(name: str) -> type[Strategy]:
@@ -113,13 +131,26 @@ def _nested(
     dotted = {key.removeprefix(prefix): given.pop(key) for key in list(given) if key.startswith(prefix)}
     if inner is not None and not isinstance(inner, str):
         return _object(field.name, inner, dotted)
-    return make(inner or _name_of(_default(field)), samples=samples, params=params, settings=dotted)
+    default = cast(Strategy, _default(field))
+    name = inner or _name_of(default)
+    return make(name, samples=samples, params=params, settings=_kept(default, _strategy(name)) | dotted)
+
+
+def _kept(default: Strategy, kind: type[Strategy]) -> dict[str, object]:
+    """What the outer strategy has set of the strategy that it holds by default; of another one, whom it asks."""
+    own = {
+        field.name: getattr(default, field.name)
+        for field, hint in _settable(type(default))
+        if hint is not Strategy and getattr(default, field.name) != _default(field)
+    }
+    same, names = type(default) is kind, {field.name for field, _ in _settable(kind)}
+    return {name: value for name, value in own.items() if same or (name == "sampler" and name in names)}
 
 
 def _converted(strategy: str, name: str, value: object, hint: Any) -> object:
     try:
         return _convert(str(value), hint)
-    except ValueError:
+    except (TypeError, ValueError):  # a TypeError from what only Python can set, such as a callback
         raise ValueError(f"{strategy}: {name} must be {_kind(hint)}, got {value!r}") from None
 
 

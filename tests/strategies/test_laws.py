@@ -73,7 +73,9 @@ def answers(
     name: str, local: Arrival, big: Arrival = PLAIN, questions: range = range(3), budget: Budget | None = None
 ) -> list[Answer]:
     asked = [Question(prompt=f"question {i}") for i in questions]
-    return run(make(name), asked, {"local": local.sampler(), "big": big.sampler()}, budget=budget)
+    return run(
+        make(name), asked, {"local": local.sampler(), "big": big.sampler(), "remote": big.sampler()}, budget=budget
+    )
 
 
 @every_strategy
@@ -123,7 +125,7 @@ def test_a_budget_that_suffices_changes_no_answer(name: str, local: Arrival) -> 
 @laws
 def test_a_written_record_replays_to_the_same_answer(name: str, local: Arrival, tokens: int | None) -> None:
     question = Question(prompt="question 0")
-    samplers = {"local": local.sampler(), "big": PLAIN.sampler()}
+    samplers = {"local": local.sampler(), "big": PLAIN.sampler(), "remote": PLAIN.sampler()}
     records = {}
     (answer,) = run(make(name), [question], samplers, budget=Budget(tokens=tokens), record=records)
 

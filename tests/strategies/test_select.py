@@ -29,6 +29,7 @@ from lite.strategies.select.shortest_majority import shortest_majority
 from lite.strategies.settings import make
 from tests.strategies.reading import requests
 
+SELECTING = [name for name, kind in STRATEGIES.items() if ".select." in kind.__module__]
 Said = tuple[str, float]  # a completion, and the certainty and log-probability of each of its tokens
 
 
@@ -154,7 +155,7 @@ def test_greedy_and_sample_draw_one_branch_without_a_vote() -> None:
         assert candidate.score is not None
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", SELECTING)
 def test_nothing_readable_is_an_answer_without_a_value(name: str) -> None:
     answer = solved(STRATEGIES[name](), [("no idea", 1.0)] * 16)
     assert (answer.value, answer.text, answer.confidence) == (None, "no idea", None)
@@ -162,13 +163,12 @@ def test_nothing_readable_is_an_answer_without_a_value(name: str) -> None:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_branches_that_drew_nothing_are_no_error(name: str) -> None:
-    (answer,) = run(
-        STRATEGIES[name](), [Question(prompt="?")], {"local": ScriptedSampler(num_slots=1)}, budget=Budget(tokens=1)
-    )
+    samplers = {"local": ScriptedSampler(num_slots=1), "remote": ScriptedSampler()}
+    (answer,) = run(STRATEGIES[name](), [Question(prompt="?")], samplers, budget=Budget(tokens=1))
     assert all(candidate.tokens <= 1 for candidate in answer.candidates)
 
 
-@pytest.mark.parametrize("name", [name for name, kind in STRATEGIES.items() if hasattr(kind, "samples")])
+@pytest.mark.parametrize("name", [name for name in SELECTING if hasattr(STRATEGIES[name], "samples")])
 def test_the_first_sixteen_of_thirty_two_samples_are_those_of_sixteen(name: str) -> None:
     texts = []
     for samples in (16, 32):

@@ -21,6 +21,7 @@ class Greedy:
     """
 
     paper: ClassVar[str] = ""
+    cost: ClassVar[str] = "1 sample"
     params: SamplingParams = field(default_factory=SamplingParams)
     sampler: str = setting("local", "which sampler draws")
 

@@ -26,6 +26,7 @@ class Majority:
     """
 
     paper: ClassVar[str] = "arXiv:2203.11171"
+    cost: ClassVar[str] = "N samples"
     samples: int = setting(16, "completions to draw")
     params: SamplingParams = field(default_factory=SamplingParams)
     sampler: str = setting("local", "which sampler draws")

@@ -21,6 +21,7 @@ class NoThinking:
     """Answers without a thought; the inner strategy samples and decides."""
 
     paper: ClassVar[str] = "arXiv:2504.09858"
+    cost: ClassVar[str] = "the inner strategy's samples, each as short as its answer"
     inner: Strategy = field(default_factory=SelfCertainty, metadata={"doc": "the strategy that samples and decides"})
 
     @property

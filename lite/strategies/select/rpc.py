@@ -56,6 +56,7 @@ class RPC:
     """
 
     paper: ClassVar[str] = "arXiv:2502.00511"
+    cost: ClassVar[str] = "N samples"
     samples: int = setting(16, "completions to draw")
     params: SamplingParams = field(default_factory=SamplingParams)
     sampler: str = setting("local", "which sampler draws")

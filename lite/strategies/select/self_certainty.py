@@ -48,6 +48,7 @@ class SelfCertainty:
     """
 
     paper: ClassVar[str] = "arXiv:2502.18581"
+    cost: ClassVar[str] = "N samples"
     samples: int = setting(16, "completions to draw")
     params: SamplingParams = field(default_factory=SamplingParams)
     sampler: str = setting("local", "which sampler draws")

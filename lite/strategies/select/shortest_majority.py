@@ -36,6 +36,7 @@ class ShortestMajority:
     """
 
     paper: ClassVar[str] = "arXiv:2502.12215"
+    cost: ClassVar[str] = "N samples"
     samples: int = setting(16, "completions to draw")
     params: SamplingParams = field(default_factory=SamplingParams)
     sampler: str = setting("local", "which sampler draws")

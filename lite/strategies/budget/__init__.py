@@ -1,0 +1,1 @@
+"""Strategies that decide how much to spend."""
