@@ -48,7 +48,10 @@ def measure(model: lite.Model, name: str, strategy: str, thinking: bool, asked: 
     results = model.solve_many(questions, make(strategy, params=params))
     return Row(
         name,
-        [result.value is not None and result.value == str(problem.answer) for result, problem in zip(results, asked, strict=True)],
+        [
+            result.value is not None and result.value == str(problem.answer)
+            for result, problem in zip(results, asked, strict=True)
+        ],
         [result.cost.drawn_tokens for result in results],
         time.perf_counter() - start,
     )

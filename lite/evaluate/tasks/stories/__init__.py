@@ -1,0 +1,1 @@
+"""Families of stories that word problems are told as."""
