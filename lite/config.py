@@ -1,19 +1,27 @@
-"""Where `lite` keeps files: the platform's cache folder and nothing else. Nothing here creates a folder."""
+"""Where `lite` keeps files: the platform's cache folder; and where it looks for the user's settings.
+
+Nothing here creates a folder.
+"""
 
 import os
 from pathlib import Path
 
 import platformdirs
 
-from lite.assets import embedded_model_path
-
-__all__ = ["cache_folder", "embedded_model", "graph_folder", "model_folders"]
+__all__ = ["cache_folder", "config_file", "embedded_model", "graph_folder", "model_folders"]
 
 
 def cache_folder() -> Path:
     """What may be deleted at any time: `$LITE_CACHE_DIR`, or the platform's own cache folder."""
     chosen = os.environ.get("LITE_CACHE_DIR")
     return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("lite", appauthor=False)
+
+
+def config_file() -> Path:
+    """The command line's settings: in `$LITE_CONFIG_DIR`, or the platform's own folder. It need not be there."""
+    chosen = os.environ.get("LITE_CONFIG_DIR")
+    folder = Path(chosen).expanduser() if chosen else platformdirs.user_config_path("lite", appauthor=False)
+    return folder / "config.toml"
 
 
 def graph_folder() -> Path:
@@ -30,4 +38,4 @@ def model_folders() -> tuple[Path, ...]:
 
 def embedded_model() -> Path:
     """The small model inside the package, which `lite run` uses when none is named."""
-    return embedded_model_path()
+    return Path(__file__).parent / "assets" / "lite-math.gguf"
