@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lite.ledger import Ledger
     from lite.options import Options
     from lite.params import Chat, Message, SamplingParams
+    from lite.privacy import Privacy
+    from lite.registry import RemoteConfig
     from lite.results import Progress, Result
     from lite.runner import drive, run
     from lite.sampler import Answer, Cancel, Candidate, Chunk, Finished, Question, Request, Sampler, Strategy, Traits
@@ -54,9 +56,11 @@ __all__ = [
     "ModelError",
     "NotEnoughMemory",
     "Options",
+    "Privacy",
     "Progress",
     "PromptTooLong",
     "Question",
+    "RemoteConfig",
     "Request",
     "Result",
     "Sampler",
@@ -91,6 +95,8 @@ _HOMES = {
     "lite.ledger": ("Ledger",),
     "lite.options": ("Options",),
     "lite.params": ("Chat", "Message", "SamplingParams"),
+    "lite.privacy": ("Privacy",),
+    "lite.registry": ("RemoteConfig",),
     "lite.results": ("Progress", "Result"),
     "lite.runner": ("drive", "run"),
     "lite.sampler": (

@@ -2,22 +2,27 @@
 
 import asyncio
 import weakref
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias, Unpack
+from typing import TYPE_CHECKING, TypeAlias, Unpack
 
+from lite.config import cache_folder
 from lite.errors import LiteError
 from lite.options import Asked, Options, check_names, make_question, make_strategy, name_of
 from lite.results import Progress, Result
 from lite.runner import Tick, drive
-from lite.sampler import Answer, Chunk, Event, Request, Sampler, Strategy, Traits
+from lite.sampler import Answer, Chunk, Event, Finished, Request, Sampler, Strategy, Traits
+from lite.timings import Timings, automatic, load_timings, measure, save_timings
 from lite.worker import Job, Worker
 
-__all__ = ["Model", "load", "solve"]
+if TYPE_CHECKING:
+    from lite.registry import RemoteConfig
 
-_Finish: TypeAlias = Callable[[list[Answer]], list[Result]]
+__all__ = ["Model", "load", "solve"]
 
 
 def load(
@@ -28,18 +33,26 @@ def load(
     samples: int = 16,
     context: int | None = None,
     threads: int | None = None,
+    remote: "RemoteConfig | None" = None,
 ) -> "Model":
     """Open a model: a GGUF file, the name of one that `lite ls` shows, or the embedded model.
 
     `samples` is how many are drawn at once, fewer where memory is short; the others wait for their turn. `context` is
     how many tokens prompt and answer may have together (None: the model's own limit, but 4096 at most), `format` how
-    the engine keeps the weights (None: the engine's default). Raises ModelError, NotEnoughMemory before anything is
+    the engine keeps the weights (None: the engine's default). `remote` is the server that strategies know as
+    "remote": only those that name it ask it, such as "cascade". Raises ModelError, NotEnoughMemory before anything is
     loaded, MissingExtra and UsageError, and ValueError for a number below 1.
     """
-    from lite.registry import open_sampler
+    from lite.registry import open_remote, open_sampler
 
-    opened = open_sampler(path, backend, format=format, num_slots=samples, context_length=context, threads=threads)
-    return Model(opened.sampler, name=opened.name, engine=opened.engine, format=opened.format)
+    with ExitStack() as on_failure:
+        samplers: dict[str, Sampler] = {}
+        if remote is not None:
+            samplers["remote"] = open_remote(remote)
+            on_failure.callback(samplers["remote"].close)
+        opened = open_sampler(path, backend, format=format, num_slots=samples, context_length=context, threads=threads)
+        on_failure.pop_all()
+    return Model(opened.sampler, name=opened.name, engine=opened.engine, format=opened.format, samplers=samplers)
 
 
 def solve(question: Asked, strategy: str | Strategy = "self-certainty", **options: Unpack[Options]) -> Result:
@@ -49,20 +62,34 @@ def solve(question: Asked, strategy: str | Strategy = "self-certainty", **option
 
 
 class Model:
-    """A loaded model. It owns its sampler, which runs in a thread of the model's own: one call after the other.
+    """A loaded model. It owns its samplers, which run in a thread of the model's own: one call after the other.
+
+    `sampler` is what strategies know as "local"; `samplers` are others by name, such as "remote".
 
     Calls raise ValueError for settings out of range, UsageError and its kin for what cannot be (also once the model
     is closed), BackendError when the engine fails; the model stays usable after each of them, and after a
-    KeyboardInterrupt.
+    KeyboardInterrupt. A remote server that fails, or that the user's own rules keep a question from, is no error:
+    what the other samplers drew is returned, `Result.failures` says what went wrong, and `Result.failure` is not empty
+    where nothing at all was drawn.
     """
 
-    def __init__(self, sampler: Sampler, *, name: str, engine: str, format: str) -> None:  # noqa: A002
-        self._sampler = sampler
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        name: str,
+        engine: str,
+        format: str,  # noqa: A002
+        samplers: Mapping[str, Sampler] | None = None,
+    ) -> None:
+        if samplers and "local" in samplers:
+            raise ValueError("samplers must not name 'local': that is the model's own")
+        self._samplers = {"local": sampler, **(samplers or {})}
         self._traits = sampler.traits
         self._name = name
         self._engine = engine
         self._format = format
-        self._worker = Worker(sampler.close)
+        self._worker = Worker(_closer(self._samplers.values()))
         self._close = weakref.finalize(self, self._worker.close)  # also when it is collected, and at exit
 
     @property
@@ -132,25 +159,38 @@ class Model:
 
     def _prepare(
         self, asked: Iterable[Asked], strategy: str | Strategy, options: Options, *, keep_updates: bool
-    ) -> tuple[Job[Tick, list[Answer]], _Finish]:
+    ) -> tuple[Job[Tick, list["_Told"]], "_Finish"]:
         check_names(options)
         questions = [make_question(one, options) for one in asked]
         made = make_strategy(strategy, options)
         name = name_of(strategy)
-        sampler, budget = self._sampler, options.get("budget")
+        samplers, budget, is_auto = self._samplers, options.get("budget"), options.get("samples") == "auto"
+        path = self._timings_path
 
-        def work() -> Generator[Tick, None, list[Answer]]:
-            return _answers(drive(made, questions, {"local": sampler}, budget=budget))
+        def work() -> Generator[Tick, None, list[_Told]]:
+            strategy = automatic(made, _timings(samplers["local"], path)) if is_auto else made
+            return _answers(drive(strategy, questions, samplers, budget=budget), samplers)
 
-        def finish(answers: list[Answer]) -> list[Result]:
-            return [self._result(answer, name) for answer in answers]
+        def finish(answers: list[_Told]) -> list[Result]:
+            return [self._result(told, name) for told in answers]
 
         return Job(work, keep_updates=keep_updates), finish
 
-    def _result(self, answer: Answer, strategy: str) -> Result:
-        return Result.of(answer, strategy=strategy, model=self._name, engine=self._engine, format=self._format)
+    @property
+    def _timings_path(self) -> Path:
+        return cache_folder() / "timings" / f"{self._name}-{self._engine}-{self._format}.json"
 
-    def _stream(self, job: Job[Tick, list[Answer]], finish: _Finish) -> Generator[Progress | Result, None, None]:
+    def _result(self, told: "_Told", strategy: str) -> Result:
+        return Result.of(
+            told.answer,
+            strategy=strategy,
+            model=self._name,
+            engine=self._engine,
+            format=self._format,
+            failures=told.failures,
+        )
+
+    def _stream(self, job: Job[Tick, list["_Told"]], finish: "_Finish") -> Generator[Progress | Result, None, None]:
         self._worker.submit(job)
         reader = _ProgressReader()
         with closing(job.updates()) as ticks:
@@ -182,14 +222,58 @@ class _ProgressReader:
         )
 
 
-def _answers(ticks: Generator[Tick, None, None]) -> Generator[Tick, None, list[Answer]]:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A question's answer, and why branches of it failed or were withheld."""
+
+    answer: Answer
+    failures: tuple[str, ...]
+
+
+_Finish: TypeAlias = Callable[[list[_Told]], list[Result]]
+
+
+def _timings(sampler: Sampler, path: Path) -> Timings:
+    """Those in the cache, or measured now and put there."""
+    timings = load_timings(path)
+    if timings is None:
+        timings = measure(sampler)
+        save_timings(timings, path)
+    return timings
+
+
+def _answers(ticks: Generator[Tick, None, None], samplers: Mapping[str, Sampler]) -> Generator[Tick, None, list[_Told]]:
     """Pass the ticks on and return the questions' answers, in order; the first error is raised."""
     answers: dict[int, Answer] = {}
+    failures: dict[int, list[str]] = {}
     with closing(ticks):
         for tick in ticks:
+            for index, events in tick.events.items():
+                failures.setdefault(index, []).extend(_failures(events, samplers))
             for index, outcome in tick.outcomes.items():
                 if isinstance(outcome, LiteError):
                     raise outcome
                 answers[index] = outcome
             yield tick
-    return [answers[index] for index in sorted(answers)]
+    return [_Told(answers[index], tuple(failures.get(index, ()))) for index in sorted(answers)]
+
+
+def _failures(events: Iterable[Event], samplers: Mapping[str, Sampler]) -> Iterable[str]:
+    """What the samplers say of branches that failed or were withheld."""
+    for event in events:
+        if isinstance(event, Finished) and event.reason in ("failed", "withheld"):
+            name = event.request.sampler
+            told: Mapping[Request, str] = getattr(samplers[name], "failures", {})
+            yield f"{name}: {told.get(event.request) or event.reason}"
+
+
+def _closer(samplers: Iterable[Sampler]) -> Callable[[], None]:
+    """Closes all, even when one of them fails. It holds the samplers, not the model."""
+    held = tuple(samplers)
+
+    def close() -> None:
+        with ExitStack() as stack:
+            for sampler in held:
+                stack.callback(sampler.close)
+
+    return close

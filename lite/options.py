@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from typing import Any, TypeAlias, TypedDict, cast
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from lite.budget import Budget
 from lite.params import Chat, Message, Prompt, SamplingParams
 from lite.sampler import Question, Strategy
+from lite.thinking import bounded, thinking_budget
 
-__all__ = ["Asked", "Options", "check_names", "make_question", "make_strategy", "name_of", "num_samples"]
+__all__ = ["Asked", "Options", "check_names", "make_question", "make_strategy", "name_of", "num_at_once", "num_samples"]
 
 Asked: TypeAlias = str | Chat | Question
 """A question in words, a conversation, or a Question with choices, an extractor or an equivalence of its own."""
@@ -20,8 +21,14 @@ DEFAULT_PARAMS = SamplingParams(max_tokens=2048)  # a thought ends well before, 
 class Options(TypedDict, total=False):
     """Everything is optional. What concerns tokens is as in `SamplingParams`, and wins over `params`."""
 
-    samples: int | None  # None: the strategy's own, mostly 16; how many answers it draws
+    samples: int | Literal["auto"] | None  # how many answers; None: the strategy's own, mostly 16; see lite.timings
     think: bool | None  # None: the template's own default
+    thinking_budget: int | None  # the longest thought, in tokens; 0: none, -1 or None: no limit
+    thinking_budget_tokens: int | None  # the same ...
+    thinking_token_budget: int | None
+    reasoning_budget: int | None
+    reasoning_budget_tokens: int | None
+    reasoning_effort: str | None  # ... as a share of max_tokens: "none", "minimal", "low", "medium", "high"
     system: str  # "": no system message
     settings: Mapping[str, object]  # of the strategy, see `lite strategies NAME`
     budget: Budget | None  # None: no limit
@@ -50,27 +57,36 @@ def make_question(asked: Asked, options: Options) -> Question:
     Raises ValueError for a switch or a system message where the prompt is no conversation.
     """
     if isinstance(asked, str):
-        return Question(prompt=Chat.ask(asked, system=options.get("system", ""), thinking=options.get("think")))
+        return Question(prompt=Chat.ask(asked, system=options.get("system", ""), thinking=_think(options)))
     if isinstance(asked, Chat):
         return Question(prompt=_chat(asked, options))
     return replace(asked, prompt=_prompt(asked.prompt, options))
 
 
 def make_strategy(strategy: str | Strategy, options: Options) -> Strategy:
-    """The named strategy with the options' settings; an object is taken as it is.
+    """The named strategy with the options' settings; an object is taken as it is. A thinking budget goes around it.
 
     Raises ValueError for an unknown name, an unknown setting, a value out of range, and for options that an object
-    has already decided.
+    has already decided. With samples="auto" the strategy has its own number of them.
     """
+    made, budget = _made(strategy, options), thinking_budget(options, _params(options).max_tokens)
+    return bounded(made, budget) if budget else made
+
+
+def _made(strategy: str | Strategy, options: Options) -> Strategy:
     if not isinstance(strategy, str):
-        if decided := sorted(_OF_THE_STRATEGY & options.keys()):
+        taken = _OF_THE_STRATEGY - {"samples"} if options.get("samples") == "auto" else _OF_THE_STRATEGY
+        if decided := sorted(taken & options.keys()):
             raise ValueError(f"{decided[0]} is part of the strategy object that was given: set it there")
         return strategy
     from lite.strategies.settings import make
 
+    samples = options.get("samples")
+    if isinstance(samples, str) and samples != "auto":
+        raise ValueError(f"samples must be a number or 'auto', got {samples!r}")
     return make(
         strategy,
-        samples=options.get("samples"),
+        samples=None if isinstance(samples, str) else samples,
         params=_params(options),
         settings=options.get("settings"),
     )
@@ -86,12 +102,22 @@ def name_of(strategy: str | Strategy) -> str:
 
 
 def num_samples(strategy: Strategy) -> int:
-    """How many samples a strategy draws of a question, or the strategies that it holds: what slots are made for."""
-    own = getattr(strategy, "samples", None)
-    if isinstance(own, int):
-        return own
-    held = (getattr(strategy, field.name) for field in fields(cast(Any, strategy)))
-    return max((num_samples(one) for one in held if hasattr(one, "needs")), default=1)
+    """How many samples a strategy draws of a question, or the strategies that it holds."""
+    return _most(strategy, ("samples",))
+
+
+def num_at_once(strategy: Strategy) -> int:
+    """How many branches a strategy wants to be live together: what slots are made for."""
+    return _most(strategy, ("at_once", "samples"))
+
+
+def _most(strategy: Strategy, names: tuple[str, ...]) -> int:
+    """The first of these attributes that is a number, or the largest among the strategies that it holds."""
+    from lite.strategies.parts import held
+
+    own = (getattr(strategy, name, None) for name in names)
+    number = next((value for value in own if isinstance(value, int)), None)
+    return number or max((_most(part, names) for part in held(strategy).values()), default=1)
 
 
 def check_names(options: Options) -> None:
@@ -107,17 +133,22 @@ def _params(options: Options) -> SamplingParams:
     return replace(options.get("params", DEFAULT_PARAMS), **chosen)
 
 
+def _think(options: Options) -> bool | None:
+    """The template's switch: a budget of nothing turns it off."""
+    return False if thinking_budget(options, DEFAULT_PARAMS.max_tokens) == 0 else options.get("think")
+
+
 def _prompt(prompt: Prompt, options: Options) -> Prompt:
     if isinstance(prompt, Chat):
         return _chat(prompt, options)
-    for name in ("think", "system"):
-        if options.get(name) not in (None, ""):
+    for name, value in (("think", _think(options)), ("system", options.get("system", ""))):
+        if value not in (None, ""):
             raise ValueError(f"{name} needs a conversation (a Chat); this prompt is continued as it stands")
     return prompt
 
 
 def _chat(chat: Chat, options: Options) -> Chat:
-    system, think = options.get("system", ""), options.get("think")
+    system, think = options.get("system", ""), _think(options)
     if system and any(message.role == "system" for message in chat.messages):
         raise ValueError("system is given twice: as an option and as a message of the conversation")
     messages = (Message("system", system), *chat.messages) if system else chat.messages

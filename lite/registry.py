@@ -1,4 +1,4 @@
-"""Where engines are put together: the only module that imports backends, and only inside small functions."""
+"""Where engines are put together: the only module that imports backends, and engines only inside small functions."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping
@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from lite.backends.remote_config import OFFERED, RemoteConfig
 from lite.errors import BackendError, LiteError, MissingExtra, UsageError
 from lite.models import (
     ModelConfig,
@@ -29,8 +30,10 @@ __all__ = [
     "EngineEntry",
     "EngineSettings",
     "OpenedModel",
+    "RemoteConfig",
     "WeightFormat",
     "default_threads",
+    "open_remote",
     "open_sampler",
     "weights_bytes",
 ]
@@ -67,8 +70,13 @@ class EngineEntry:
     module: str  # what it is built on
     extra: str  # the extra that installs it; "" for the core
     adapter: str  # our module over it, which sets up its environment before it is loaded
-    formats: Mapping[str, WeightFormat]  # the default first
+    formats: Mapping[str, WeightFormat]  # the default first; empty where the file decides
     open: "Callable[[GGUFFile, EngineSettings], Backend]"
+    format_of: Callable[[ModelDescription], tuple[str, WeightFormat]] | None = None  # the file's own
+
+    def formats_of(self, description: ModelDescription) -> Mapping[str, WeightFormat]:
+        """Those that this model can be run in, the default first."""
+        return self.formats if self.format_of is None else dict([self.format_of(description)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +105,26 @@ def _open_onnx(file: "GGUFFile", settings: EngineSettings) -> "Backend":
     )
 
 
+def _open_llama(file: "GGUFFile", settings: EngineSettings) -> "Backend":
+    from lite.backends.cpu.llama_cpp import LlamaBackend
+
+    return LlamaBackend(
+        file,
+        num_slots=settings.num_slots,
+        context_length=settings.context_length,
+        threads=settings.threads,
+        forbidden_ids=settings.forbidden_ids,
+    )
+
+
+def _format_of_file(description: ModelDescription) -> tuple[str, WeightFormat]:
+    from lite.backends.cpu.llama_formats import file_format
+
+    found = file_format({summary.type: summary.num_bytes for summary in description.tensor_types})
+    bits = 8 * description.weights_bytes / description.num_parameters
+    return found.name, WeightFormat(bits=bits, head_bits=bits, batch_invariant=found.batch_invariant)
+
+
 ENGINES: dict[str, EngineEntry] = {
     "onnx": EngineEntry(
         module="onnxruntime",
@@ -109,6 +137,14 @@ ENGINES: dict[str, EngineEntry] = {
             "q4": WeightFormat(bits=5, head_bits=8, batch_invariant=True),
         },
         open=_open_onnx,
+    ),
+    "llama": EngineEntry(
+        module="llama_cpp",
+        extra="llama",
+        adapter="lite.backends.cpu.llama_api",
+        formats={},
+        open=_open_llama,
+        format_of=_format_of_file,
     ),
 }
 """By name; the first is what "auto" takes."""
@@ -140,10 +176,12 @@ def open_sampler(
             raise ValueError(f"{name} must be at least 1, got {number}")
     engine = next(iter(ENGINES)) if backend == "auto" else _known("engine", backend, ENGINES)
     entry = ENGINES[engine]
-    chosen = next(iter(entry.formats)) if format is None else _known(f"format of {engine}", format, entry.formats)
     with open_gguf(resolve(path)) as file:
+        description = describe(file)
+        formats = entry.formats_of(description)
+        chosen = next(iter(formats)) if format is None else _known(f"format of {engine}", format, formats)
         context = _context(context_length, file.config)
-        slots = _slots(num_slots, context, describe(file), entry.formats[chosen])
+        slots = _slots(num_slots, context, description, formats[chosen])
         codec = ChatCodec(file)
         settings = EngineSettings(
             format=chosen,
@@ -154,6 +192,21 @@ def open_sampler(
         )
         opened = Engine(_open(engine, entry, file, settings), codec)
         return OpenedModel(sampler=opened, name=file.path.stem, engine=engine, format=chosen)
+
+
+def open_remote(config: RemoteConfig) -> "Sampler":
+    """A sampler over a remote server; nothing is sent before a strategy asks it.
+
+    Offline, it is taken to be able to do all that a server may, and withholds every branch: so a strategy that would
+    ask it goes on with what is local. Raises UsageError where the key cannot be had, and MissingExtra.
+    """
+    from dataclasses import replace
+
+    from lite.backends.remote import RemoteSampler
+
+    if config.offline and config.can is None:
+        config = replace(config, can=OFFERED)
+    return RemoteSampler(config)
 
 
 def default_threads() -> int:

@@ -1,6 +1,7 @@
 """What a call gives back: how far its samples are, and then its result."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from math import isfinite
 
@@ -39,9 +40,19 @@ class Result:
     engine: str
     format: str
     seed: int | None  # None where the strategy tells no candidates
+    failures: tuple[str, ...] = ()  # why branches failed or were withheld, each reason once
 
     @classmethod
-    def of(cls, answer: Answer, *, strategy: str, model: str, engine: str, format: str) -> "Result":  # noqa: A002
+    def of(
+        cls,
+        answer: Answer,
+        *,
+        strategy: str,
+        model: str,
+        engine: str,
+        format: str,  # noqa: A002
+        failures: Iterable[str] = (),
+    ) -> "Result":
         """What a strategy returned, with the candidates put in order."""
         ordered = tuple(sorted(answer.candidates, key=lambda candidate: candidate.request.sample))
         seed = ordered[0].request.params.seed if ordered else None
@@ -56,7 +67,16 @@ class Result:
             engine=engine,
             format=format,
             seed=seed,
+            failures=tuple(dict.fromkeys(failures)),
         )
+
+    @property
+    def failure(self) -> str:
+        """Why there is no answer: in one line, where every candidate failed or was withheld; "" otherwise."""
+        lost = [candidate.reason in ("failed", "withheld") for candidate in self.candidates]
+        if not lost or not all(lost):
+            return ""
+        return "; ".join(self.failures) or "every sample failed or was withheld"
 
     def as_dict(self, *, timings: bool = False) -> dict[str, object]:
         """Plain values for JSON, in a fixed order. `timings` adds what differs from run to run.
@@ -78,6 +98,7 @@ class Result:
             "candidates": [_candidate(candidate) for candidate in self.candidates],
             "votes": [candidate.votes for candidate in self.candidates],
             "cost": cost,
+            "failures": list(self.failures),
         }
 
     def to_json(self, *, timings: bool = False, indent: int | None = None) -> str:
@@ -89,6 +110,7 @@ def _candidate(candidate: Candidate) -> dict[str, object]:
     score = candidate.score
     return {
         "sample": candidate.request.sample,
+        "sampler": candidate.request.sampler,
         "text": candidate.text,
         "value": candidate.value,
         "score": score if score is not None and isfinite(score) else None,

@@ -305,14 +305,15 @@ def _check_needs(strategy: Strategy, samplers: Mapping[str, Sampler]) -> None:
 
 def _check(who: str, name: str, abilities: frozenset[Ability], samplers: Mapping[str, Sampler]) -> None:
     """Raise Unsupported unless the named sampler is there and can do all that is asked."""
+    missing = abilities - samplers[name].can if abilities and name in samplers else abilities
+    if name in samplers and not missing:
+        return  # what the others can do is not asked: to know it, a remote one has to be called
     able = [repr(other) for other, sampler in samplers.items() if abilities <= sampler.can]
     others = f"of the given samplers, {', '.join(able)} could" if able else "none of the given samplers could"
     if name not in samplers:
         raise Unsupported(f"{who} needs a sampler named {name!r}, which is not given; {others} serve as it")
-    missing = abilities - samplers[name].can
-    if missing:
-        what = ", ".join(repr(ability) for ability in sorted(missing))
-        raise Unsupported(f"{who} needs {what}, which sampler {name!r} cannot do; {others}")
+    what = ", ".join(repr(ability) for ability in sorted(missing))
+    raise Unsupported(f"{who} needs {what}, which sampler {name!r} cannot do; {others}")
 
 
 def _used(request: Request) -> frozenset[Ability]:

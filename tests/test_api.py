@@ -341,6 +341,46 @@ def test_load_opens_a_file_and_names_it(tmp_path: Path, monkeypatch: pytest.Monk
         lite.load(tmp_path / "none.gguf")
 
 
+def test_a_model_may_hold_other_samplers_by_name() -> None:
+    closed: list[bool] = []
+
+    class Other(ScriptedSampler):
+        def close(self) -> None:
+            closed.append(True)
+
+    samplers = {"remote": Other(lambda request: "It is 42.")}
+    unsure = ScriptedSampler(lambda request: f"It is {request.sample}.")
+    with Model(unsure, name="script", engine="scripted", format="text", samplers=samplers) as model:
+        result = model.solve("How many?", "cascade", samples=4)
+        assert (result.value, result.failures, result.failure) == ("42", (), "")
+        told = [(one["sampler"], one["sample"]) for one in result.as_dict()["candidates"]]  # type: ignore[attr-defined]
+        assert told == [("local", 0), ("remote", 0), ("local", 1), ("local", 2), ("local", 3)]
+    assert closed == [True]
+    with pytest.raises(ValueError, match="'local'"):
+        Model(unsure, name="script", engine="scripted", format="text", samplers={"local": unsure})
+
+
+def test_a_remote_that_may_not_be_asked_is_told_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITE_CACHE_DIR", str(tmp_path / "cache"))
+    remote = lite.RemoteConfig(url="http://127.0.0.1:9/v1", offline=True)
+    with lite.load(write_gguf(tmp_path / "small.gguf"), samples=2, remote=remote) as model:
+        kept = model.solve("?", "cascade", samples=2, max_tokens=4)
+        assert kept.failures == ("remote: offline: nothing is sent",)
+        assert (kept.failure, kept.cost.remote_calls) == ("", 0)
+        lost = model.solve("?", Greedy(sampler="remote"))
+        assert lost.failure == "remote: offline: nothing is sent"
+        *_, last = model.stream("?", Greedy(sampler="remote"))
+        assert isinstance(last, Result)
+        assert last.failure == lost.failure
+
+
+def test_a_load_that_fails_leaves_no_remote_behind(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with pytest.raises(lite.ModelError):
+        lite.load(tmp_path / "none.gguf", remote=lite.RemoteConfig(url="http://127.0.0.1:9/v1"))
+    assert threading.active_count() == before
+
+
 def test_the_embedded_model_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITE_CACHE_DIR", str(tmp_path))
     result = lite.solve("Tom has 3 pens and buys 4 more. How many pens has Tom now?", samples=2, max_tokens=20)

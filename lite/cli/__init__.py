@@ -9,13 +9,19 @@ from typing import Any
 
 import click
 
+from lite.cli.bench import bench
+from lite.cli.calibrate import calibrate
 from lite.cli.completion import completion
 from lite.cli.doctor import doctor
+from lite.cli.eval import evaluate
 from lite.cli.ls import ls
 from lite.cli.options import common_options
+from lite.cli.replay import replay
+from lite.cli.report import report
 from lite.cli.run import run
 from lite.cli.show import show
 from lite.cli.strategies import strategies
+from lite.cli.verify import verify
 from lite.errors import LiteError
 
 __all__ = ["main"]
@@ -120,5 +126,5 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (completion, doctor, ls, run, show, strategies):
+for _verb in (bench, calibrate, completion, doctor, evaluate, ls, replay, report, run, show, strategies, verify):
     main.add_command(_verb)

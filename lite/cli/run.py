@@ -3,74 +3,52 @@
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lite.cli.options import common_options, json_option, set_log_level
+from lite.cli.options import (
+    chosen_options,
+    common_options,
+    json_option,
+    model_options,
+    sampling_options,
+    set_log_level,
+)
+from lite.cli.outcome import samples_table, summary, winners_thought
 from lite.cli.progress import Display, LiveLine, Silent, TextStream
 from lite.cli.question import read_question
-from lite.cli.report import samples_table, summary, winners_thought
+from lite.cli.remote import remote_for, remote_options
+from lite.cli.router import read_router
 from lite.cli.thought import split_thought
-from lite.options import make_strategy, num_samples
+from lite.errors import LiteError
+from lite.options import make_strategy, num_at_once, num_samples
 
 if TYPE_CHECKING:
     from lite.api import Model
-    from lite.budget import Budget
     from lite.options import Options
+    from lite.registry import RemoteConfig
     from lite.results import Progress, Result
     from lite.sampler import Strategy
 
 __all__ = ["run"]
 
-_SAMPLING = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "min_p": "min_p",
-    "repeat_penalty": "repetition_penalty",
-    "seed": "seed",
-    "max_tokens": "max_tokens",
-}
-"""The command line's names -> those of SamplingParams."""
 _MOST_SLOTS = 32  # samples drawn at once unless --parallel says otherwise
 
 
 @click.command(short_help="Ask a model one question.")
 @click.argument("question", required=False)
 @click.option("-f", "--file", type=click.Path(path_type=Path), help="Read the question from a file; it comes first.")
-@click.option(
-    "-m", "--model", metavar="MODEL", help="A GGUF file, or a name that `lite ls` shows.  [default: embedded]"
-)
-@click.option("--backend", default="auto", show_default=True, help="The engine.")
-@click.option("--format", "weights", metavar="FORMAT", help="How the engine keeps the weights: see `lite show`.")
-@click.option("--strategy", default="self-certainty", show_default=True, help="See `lite strategies`.")
-@click.option("--samples", type=int, help="Answers to draw.  [default: the strategy's own, mostly 16]")
-@click.option(
-    "--parallel",
-    type=click.IntRange(1),
-    help="Answers drawn at once, if memory allows; the others wait.  [default: --samples, at most 32]",
-)
-@click.option("--think/--no-think", default=None, help="Whether the model thinks first.  [default: as its template]")
-@click.option("--temperature", "--temp", type=float, help="0 is greedy.  [default: 1]")
-@click.option("--top-p", type=float, help="Draw from the likeliest tokens of this total probability.")
-@click.option("--top-k", type=int, help="Draw from this many of the likeliest tokens.")
-@click.option("--min-p", type=float, help="Draw from tokens at least this likely, relative to the likeliest.")
-@click.option("--repeat-penalty", type=float, help="Above 1 the tokens that were there become less likely.")
-@click.option("--seed", type=int, help="The same seed gives the same samples.  [default: 0]")
-@click.option("-n", "--max-tokens", "--n-predict", type=int, help="The longest answer, thought included.")
-@click.option(
-    "-c",
-    "--ctx-size",
-    type=click.IntRange(1),
-    help="Tokens of prompt and answer.  [default: the model's, at most 4096]",
-)
-@click.option("-t", "--threads", type=click.IntRange(1), help="[default: the physical cores]")
-@click.option("-s", "--system", default="", help="A system message.")
-@click.option("-o", "--option", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the strategy.")
+@click.option("--strategy", help="See `lite strategies`.  [default: self-certainty; with --remote: cascade]")
+@click.option("--router", type=click.Path(path_type=Path), help="A file of `lite calibrate`, in place of --strategy.")
+@sampling_options
+@model_options
+@remote_options
 @click.option("--budget-tokens", type=int, help="Stop after this many tokens, with the best answer so far.")
 @click.option("--max-seconds", type=float, help="Stop after this time, with the best answer so far.")
+@click.option("--max-money", type=float, help="Ask the remote model no more once this much is spent.")
 @click.option(
     "--show",
     type=click.Choice(["samples", "thought"]),
@@ -92,41 +70,56 @@ def run(context: click.Context, /, question: str | None, file: Path | None, **ch
     \b
       lite run "Ann has 4 boxes of 25 nails and uses 37. How many are left?"
       lite run -m qwen3.gguf --samples 32 --show samples < problem.txt
+      lite run --remote https://host/v1 --remote-key-env KEY --private "@example.org" "..."
     """
     if chosen["quiet"]:
         set_log_level(context, logging.ERROR)
     asked = read_question(question, file)
-    strategy, budget = _strategy(chosen)
-    slots = chosen["parallel"] or min(num_samples(strategy), _MOST_SLOTS)
-    with _load(chosen, slots) as model:
-        display = _display(model, strategy, chosen)
-        options: Options = {"think": chosen["think"], "system": chosen["system"], "budget": budget}
-        result = _watched(model.stream(asked, strategy, **options), display)
+    call = _call(chosen)
+    remote = remote_for(call.strategy, call.name, chosen)
+    with _load(chosen, _slots(call, chosen), remote) as model:
+        if call.model not in ("", model.name) and not chosen["quiet"]:
+            click.echo(f"lite: {chosen['router']} was calibrated with {call.model}, not {model.name}", err=True)
+        display = _display(model, call.strategy, chosen)
+        result = _watched(model.stream(asked, call.name, **call.options), display)
         _print(result, model, chosen, told=display.tells_answer)
 
 
-def _strategy(chosen: dict[str, Any]) -> "tuple[Strategy, Budget]":
-    """Raises UsageError for values out of range, before a model is loaded."""
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is asked of the model, checked before it is loaded."""
+
+    name: str
+    strategy: "Strategy"
+    options: "Options"
+    model: str = ""  # the one that the router was calibrated with
+
+
+def _call(chosen: dict[str, Any]) -> _Call:
+    """Raises UsageError for values out of range."""
     from lite.budget import Budget
 
-    settings = dict(_setting(text) for text in chosen["settings"])
-    sampling = {name: chosen[flag] for flag, name in _SAMPLING.items() if chosen[flag] is not None}
-    options = cast("Options", {**sampling, "samples": chosen["samples"], "settings": settings})
+    name, options, model = chosen["strategy"], chosen_options(chosen), ""
+    if chosen["router"] is not None:
+        if name is not None:
+            raise click.UsageError("give --strategy or --router, not both: the file names its strategy")
+        name, options, model = read_router(chosen["router"], options)
+    name = name or ("cascade" if chosen["remote"] else "self-certainty")
     try:
-        budget = Budget(tokens=chosen["budget_tokens"], seconds=chosen["max_seconds"])
-        return make_strategy(chosen["strategy"], options), budget
-    except ValueError as error:
+        options["budget"] = Budget(
+            tokens=chosen["budget_tokens"], seconds=chosen["max_seconds"], money=chosen["max_money"]
+        )
+        return _Call(name, make_strategy(name, options), options, model)
+    except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
 
 
-def _setting(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="'-o'")
-    return name.strip().replace("-", "_"), value
+def _slots(call: _Call, chosen: dict[str, Any]) -> int:
+    is_auto = call.options.get("samples") == "auto"
+    return chosen["parallel"] or (_MOST_SLOTS if is_auto else min(num_at_once(call.strategy), _MOST_SLOTS))
 
 
-def _load(chosen: dict[str, Any], slots: int) -> "Model":
+def _load(chosen: dict[str, Any], slots: int, remote: "RemoteConfig | None") -> "Model":
     from lite.api import load
 
     return load(
@@ -136,6 +129,7 @@ def _load(chosen: dict[str, Any], slots: int) -> "Model":
         samples=slots,
         context=chosen["ctx_size"],
         threads=chosen["threads"],
+        remote=remote,
     )
 
 
@@ -169,12 +163,16 @@ def _watched(updates: "Iterator[Progress | Result]", display: Display) -> "Resul
 
 
 def _print(result: "Result", model: "Model", chosen: dict[str, Any], *, told: bool) -> None:
-    """`told`: the answer and its thought have been shown as they came."""
+    """`told`: the answer and its thought have been shown as they came. Raises LiteError where there is no answer."""
     if "thought" in chosen["show"] and not told:
         click.secho(winners_thought(result, model.traits), dim=True, err=True)
-    if not told:
-        click.echo(result.to_json(timings=chosen["timings"]) if chosen["as_json"] else result.text)
+    if chosen["as_json"]:
+        click.echo(result.to_json(timings=chosen["timings"]))
+    elif not (told or result.failure):
+        click.echo(result.text)
     if "samples" in chosen["show"]:
         click.echo(samples_table(result), err=True)
     if not chosen["quiet"]:
         click.echo(summary(result), err=True)
+    if result.failure:
+        raise LiteError(result.failure)

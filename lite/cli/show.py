@@ -72,14 +72,15 @@ def _engines(description: "ModelDescription", context: int) -> list[dict[str, An
 
     rows = []
     for engine, entry in ENGINES.items():
-        for name, weight_format in entry.formats.items():
+        formats = entry.formats_of(description)
+        for name, weight_format in formats.items():
             size = weights_bytes(description.config, description.num_parameters, weight_format)
             memory = {str(n): memory_needed(description.config, size, n, context) for n in _SAMPLES}
             rows.append(
                 {
                     "engine": engine,
                     "format": name,
-                    "default": name == next(iter(entry.formats)),
+                    "default": name == next(iter(formats)),
                     "batch_invariant": weight_format.batch_invariant,
                     "memory_bytes": memory,
                 }

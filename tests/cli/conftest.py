@@ -47,6 +47,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def folders(monkeypatch: pytest.MonkeyPatch, cache: Path, small_model: Path) -> None:
     monkeypatch.setenv("LITE_CACHE_DIR", str(cache))
+    monkeypatch.setenv("LITE_CONFIG_DIR", str(cache / "no settings"))
     monkeypatch.setenv("LITE_MODELS_DIR", str(small_model.parent))
 
 

@@ -59,6 +59,24 @@ def test_strategies_lists_all_and_tells_the_settings_of_one(lite: Lite) -> None:
     assert "power" in lite("strategies", "self-certainty").out
 
 
+def test_strategies_are_listed_by_family(lite: Lite) -> None:
+    plain = json.loads(lite("strategies", "--json").out)
+    families = list(dict.fromkeys(one["family"] for one in plain))
+    heads = [line.partition(":")[0] for line in lite("strategies").out.splitlines() if line[:1].isalpha()]
+    assert heads == families
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_has_a_page_that_tells_what_it_costs_and_needs(lite: Lite, name: str) -> None:
+    plain = json.loads(lite("strategies", name, "--json").out)
+    assert plain["cost"]
+    assert len(plain["text"]) > 60
+    assert all(setting["doc"] for setting in plain["settings"])
+    page = lite("strategies", name).out
+    for words in (f"cost: {plain['cost']}", "needs: ", plain["summary"], plain["paper"]):
+        assert words in page
+
+
 def test_an_unknown_strategy_is_a_usage_error(lite: Lite) -> None:
     ran = lite("strategies", "majorty")
     assert ran.code == 2
@@ -103,7 +121,7 @@ def test_version(lite: Lite) -> None:
     assert lite("--version").out.startswith("lite 0.")
 
 
-@pytest.mark.parametrize("verb", ["run", "ls", "show", "strategies", "doctor", "completion"])
+@pytest.mark.parametrize("verb", ["run", "calibrate", "ls", "show", "strategies", "doctor", "completion"])
 def test_every_verb_explains_itself(lite: Lite, verb: str) -> None:
     ran = lite(verb, "--help")
     assert ran.code == 0

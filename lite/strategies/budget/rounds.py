@@ -5,11 +5,12 @@ again. Adaptive consistency (arXiv:2305.11860) asks the same of a majority vote,
 that draws several samples in the time of one. `samples="auto"` is this, with sizes that were measured.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from lite.sampler import Ability, Answer, Cancel, Command, Event, Finished, Flow, Question, Request, Strategy
+from lite.sampler import Ability, Flow, Question, Strategy
+from lite.strategies.budget.drawn import Drawn
 from lite.strategies.fields import setting
 from lite.strategies.parts import with_samples
 from lite.strategies.select.self_certainty import SelfCertainty
@@ -48,68 +49,10 @@ class Rounds:
         return max(self.first, self.most // 2)
 
     def __call__(self, question: Question) -> Flow:
-        drawn, samples = _Drawn(), self.first
+        drawn, samples = Drawn(), self.first
         while True:
             answer = yield from drawn.around(with_samples(self.inner, samples)(question))
             unsure = answer.confidence is not None and answer.confidence < self.threshold
             if not unsure or samples >= self.most:
                 return answer
             samples = min(2 * samples, self.most)
-
-
-class _Drawn:
-    """Branches that were drawn to their end: a flow that asks for one again is given it at once."""
-
-    def __init__(self) -> None:
-        self._ended: dict[Hashable, list[Event]] = {}  # by what was asked for
-
-    def around(self, flow: Flow) -> Flow:
-        sent: dict[Request, Request] = {}  # the flow's requests, and what is or was drawn in their place
-        own: dict[Request, Request] = {}  # and back, for those that are drawn now
-        events: dict[Request, list[Event]] = {}  # by what is drawn now
-        try:
-            asked: Sequence[Command] = next(flow)
-            while True:
-                commands, told = self._sorted(asked, sent, own)
-                news = (yield commands) if commands or not told else ()
-                for event in news:
-                    if event.request in own:
-                        events.setdefault(event.request, []).append(event)
-                        told.append(replace(event, request=own[event.request]))
-                        self._keep(event, events[event.request])
-                asked = flow.send(told)
-        except StopIteration as stop:
-            answer: Answer = stop.value
-            renamed = (replace(one, request=sent.get(one.request, one.request)) for one in answer.candidates)
-            return replace(answer, candidates=tuple(renamed))
-        finally:
-            flow.close()
-
-    def _sorted(
-        self, asked: Sequence[Command], sent: dict[Request, Request], own: dict[Request, Request]
-    ) -> tuple[list[Command], list[Event]]:
-        """What is to be commanded, and what the flow can be told at once of branches that are there already."""
-        commands: list[Command] = []
-        told: list[Event] = []
-        for one in asked:
-            if isinstance(one, Cancel):
-                commands += [replace(one, request=sent[one.request])] if sent[one.request] in own else []
-                continue
-            request = replace(one, parent=sent[one.parent]) if one.parent else one
-            if ended := self._ended.get(_key(request)):
-                sent[one] = ended[-1].request
-                told += (replace(event, request=one) for event in ended)
-            else:
-                sent[one], own[request] = request, one
-                commands.append(request)
-        return commands, told
-
-    def _keep(self, event: Event, events: list[Event]) -> None:
-        if isinstance(event, Finished) and event.reason in ("eos", "stop", "length"):
-            self._ended[_key(event.request)] = events
-
-
-def _key(request: Request) -> Hashable:
-    """Equal for requests that draw the same tokens."""
-    start = request.parent, request.at, request.prefix, request.score
-    return request.prompt, request.params, request.sample, request.sampler, start

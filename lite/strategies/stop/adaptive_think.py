@@ -30,7 +30,7 @@ class AdaptiveThink(Probing):
     """
 
     paper: ClassVar[str] = "arXiv:2505.18237"
-    cost: ClassVar[str] = "1 trace, cut short, and a probe every step"
+    cost: ClassVar[str] = "1 trace or more, cut short, and a probe of each every step"
     step: str = setting("paragraph", "what a step is: sentence, line, paragraph, token, or a text that ends one")
     alpha: float = setting(0.5, "the threshold on the mean entropy, as a part of 0.53 bits")
 

@@ -25,7 +25,7 @@ class AnswerConvergence(Probing):
     """
 
     paper: ClassVar[str] = "arXiv:2506.02536"
-    cost: ClassVar[str] = "1 trace, cut short, and a probe every step"
+    cost: ClassVar[str] = "1 trace or more, cut short, and a probe of each every step"
     agreeing: int = setting(3, "the paper's k: so many answers in a row must be equal")
 
     def __post_init__(self) -> None:

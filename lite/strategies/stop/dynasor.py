@@ -32,7 +32,7 @@ class Dynasor(Probing):
     """
 
     paper: ClassVar[str] = "arXiv:2412.20993"
-    cost: ClassVar[str] = "1 trace, cut short, and a probe every step"
+    cost: ClassVar[str] = "1 trace or more, cut short, and a probe of each every step"
     step: str = setting("token", "what a step is: sentence, line, paragraph, token, or a text that ends one")
     every: int = setting(64, "probe after every so many steps")
     cue: str = setting(

@@ -48,7 +48,7 @@ class ESCoT(Probing):
     """
 
     paper: ClassVar[str] = "arXiv:2509.14004"
-    cost: ClassVar[str] = "1 trace, cut short, and a probe every step"
+    cost: ClassVar[str] = "1 trace or more, cut short, and a probe of each every step"
     cue: str = setting("The final answer is", "what a probe is made to say once its thought is closed")
     least: int = setting(10, "the paper's d_min: the least difference between the last two run lengths")
     level: float = setting(0.05, "of the t-test that the difference is larger than the earlier ones; 1: no test")
