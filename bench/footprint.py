@@ -16,10 +16,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-QUESTION = (
-    "Mia has 347 stamps. She buys 6 packs of 45 stamps. Then she gives 128 stamps to Omar. "
-    "How many stamps does Mia have left?"
-)
+QUESTION = "A baker fills 8 boxes with 347 rolls each. He sells 1289 rolls. How many rolls are left?"
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "import lite": [sys.executable, "-c", "import lite"],
