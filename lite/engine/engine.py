@@ -55,6 +55,15 @@ class Engine:
     def traits(self) -> Traits:
         return self._codec.traits
 
+    @property
+    def backend(self) -> Backend:
+        """What it steps; not to be stepped by others while branches are live."""
+        return self._backend
+
+    @property
+    def codec(self) -> Codec:
+        return self._codec
+
     def start(self, requests: Sequence[Request]) -> None:
         """Queue the requests, all or none; nothing is computed before the next `step`.
 

@@ -39,4 +39,4 @@ def parts_of(sampler: Sampler, name: str) -> Parts:
     """Raises Unsupported for a sampler that is no local engine: it shows no logits."""
     if not isinstance(sampler, Engine):
         raise Unsupported("this needs an engine on this machine: a remote server draws with its own random numbers")
-    return Parts(backend=sampler._backend, codec=sampler._codec, name=name)
+    return Parts(backend=sampler.backend, codec=sampler.codec, name=name)

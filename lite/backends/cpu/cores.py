@@ -1,9 +1,21 @@
 """How many threads a CPU engine should use."""
 
+import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["physical_cores"]
+from lite.models import TensorInfo
+
+__all__ = ["physical_cores", "suitable_threads"]
+
+_SMALL_MODEL = 16_000_000  # weights; below, handing work to a second thread costs more than it saves
+
+
+def suitable_threads(tensors: Iterable[TensorInfo]) -> int:
+    """What an engine takes for a model with these tensors when the user says nothing."""
+    num_weights = sum(math.prod(tensor.shape) for tensor in tensors)
+    return 1 if num_weights < _SMALL_MODEL else physical_cores()
 
 
 def physical_cores() -> int:

@@ -1,7 +1,6 @@
 """A model on llama.cpp, from a GGUF file: one context, a sequence for each branch, one call for all rows of a step."""
 
 import logging
-import math
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lite.backends.base import BackendSpec, Row
-from lite.backends.cpu.cores import physical_cores
+from lite.backends.cpu.cores import suitable_threads
 from lite.backends.cpu.llama_api import MAX_SEQUENCES, Context, ContextSettings, Model
 from lite.backends.cpu.llama_cells import Cells
 from lite.backends.cpu.llama_formats import FileFormat, file_format
@@ -30,7 +29,6 @@ _FIRST_CELLS, _CELL_BLOCK = 1024, 256
 _DEAD_CELLS = 512  # beside as many as are needed: each row of a step passes over all that it has no part in
 _SPARE = 4  # cells beyond what all slots can need, as a part of it: 1 / 4, or a full cache would be copied all the time
 _SEQUENCES_A_SLOT, _LEAST_SEQUENCES = 4, 16  # a compaction comes when they are used up
-_SMALL_MODEL = 16_000_000  # weights; below, handing work to a second thread costs more than it saves
 
 
 class LlamaBackend(HostBackend):
@@ -76,7 +74,7 @@ class LlamaBackend(HostBackend):
                 num_cells=min(_FIRST_CELLS, self._most_cells),
                 num_sequences=min(max(_LEAST_SEQUENCES, _SEQUENCES_A_SLOT * num_slots), MAX_SEQUENCES),
                 batch_size=max(_BATCH, num_slots),
-                threads=threads or _suitable_threads(file),
+                threads=threads or suitable_threads(file.tensors.values()),
                 keys=kind.keys,
                 values=kind.values,
                 flash_attention=kind.flash_attention,
@@ -238,11 +236,6 @@ def _check(file: GGUFFile, num_slots: int) -> None:
         )
     if num_slots >= MAX_SEQUENCES:
         raise BackendError(f"llama.cpp draws {MAX_SEQUENCES - 1} samples at once at most, not {num_slots}")
-
-
-def _suitable_threads(file: GGUFFile) -> int:
-    num_weights = sum(math.prod(tensor.shape) for tensor in file.tensors.values())
-    return 1 if num_weights < _SMALL_MODEL else physical_cores()
 
 
 def _blocks(num_cells: int) -> int:

@@ -4,7 +4,6 @@ Past and present keys and values are one memory: each layer writes the new posit
 prompt is written at batch 1; a step runs the branches that lie in neighbouring rows of these arrays.
 """
 
-import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from lite.backends.base import BackendSpec, Row
-from lite.backends.cpu.cores import physical_cores
+from lite.backends.cpu.cores import suitable_threads
 from lite.backends.cpu.rows import KeyValueRows
 from lite.backends.host import HostBackend
 from lite.errors import BackendError
@@ -36,7 +35,6 @@ _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
 _SHORTEST = 2  # tokens at once when writing: a single one would take other kernels, with other bits
 _CROWD = 17  # rows: more than one tile of any kernel seen, and no multiple of one
 _QUIET = 3  # log severity: errors only
-_SMALL_MODEL = 16_000_000  # weights; below, handing work to a second thread costs more than it saves
 _SPIN_MICROSECONDS = "50"  # an idle thread waits awake: endless waiting doubled a step's time on a busy machine
 
 
@@ -80,7 +78,7 @@ class OnnxBackend(HostBackend):
             num_kv_heads=config.num_kv_heads,
             head_dim=self._head_dim,
         )
-        self._session: Any = _session(file, format, threads or _suitable_threads(file))
+        self._session: Any = _session(file, format, threads or suitable_threads(file.tensors.values()))
         self._generation = -1  # of the rows that the bindings and tables below belong to
         self._bindings: dict[tuple[int, int], Any] = {}
         self._tables: tuple[NDArray[np.float32], ...] = ()
@@ -214,11 +212,6 @@ def _session(file: GGUFFile, weight_format: Format, threads: int) -> Any:
     onnxruntime.disable_telemetry_events()
     with open_graph(file, weight_format) as path, _one_line("the model's graph could not be loaded"):
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def _suitable_threads(file: GGUFFile) -> int:
-    num_weights = sum(math.prod(tensor.shape) for tensor in file.tensors.values())
-    return 1 if num_weights < _SMALL_MODEL else physical_cores()
 
 
 def _rotations(config: ModelConfig, positions: int, head_dim: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
