@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 
 import lite
+from lite.evaluate.calibration import auroc
 from lite.evaluate.tasks.word_problems import Problem, Split, problems
 
 SAMPLES = 16
@@ -40,20 +41,6 @@ def sampled(model: lite.Model, asked: Sequence[Problem], strategy: str) -> list[
     ]
 
 
-def auroc(scored: Sequence[tuple[float, bool]]) -> float:
-    """The chance that a right sample scores above a wrong one, ties counting half."""
-    ordered = sorted(scored)
-    rank_sum, start = 0.0, 0
-    while start < len(ordered):
-        end = start
-        while end < len(ordered) and ordered[end][0] == ordered[start][0]:
-            end += 1
-        rank_sum += sum(right for _, right in ordered[start:end]) * (start + 1 + end) / 2
-        start = end
-    right = sum(right for _, right in ordered)
-    return (rank_sum - right * (right + 1) / 2) / (right * (len(ordered) - right))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=int, default=1000)
@@ -77,7 +64,7 @@ def main() -> None:
             share = sum(right for _, right in everything) / len(everything)
             print(
                 f"NoThinking, {SAMPLES} samples at temperature 1, {len(few)} problems: each {100 * share:.1f} %, "
-                f"any {100 * solved:.1f} %, AUROC of {strategy} {auroc(everything):.3f}",
+                f"any {100 * solved:.1f} %, AUROC of {strategy} {auroc(*zip(*everything, strict=True)):.3f}",
                 flush=True,
             )
 

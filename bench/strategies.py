@@ -8,13 +8,12 @@ NoThinking greedy on the same problems with a paired bootstrap interval, and the
 """
 
 import argparse
-import math
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import lite
+from lite.evaluate.significance import paired_bootstrap, wilson
 from lite.evaluate.tasks.word_problems import Problem, problems
 from lite.strategies.settings import make
 
@@ -30,22 +29,22 @@ class Row:
 
 
 PLAN = (
-    ("greedy, thinking", "greedy", True),
-    ("NoThinking greedy", "greedy", False),
-    ("NoThinking majority@16", "majority", False),
-    ("NoThinking mean-logprob@16", "mean-logprob", False),
-    ("NoThinking self-certainty@16", "self-certainty", False),
-    ("NoThinking RPC@16", "rpc", False),
-    ("NoThinking shortest-majority@16", "shortest-majority", False),
-    ("majority@16, thinking", "majority", True),
+    ("greedy, thinking", "greedy", True, {}),
+    ("NoThinking greedy", "greedy", False, {}),
+    ("NoThinking majority@16", "majority", False, {}),
+    ("NoThinking vote-aware@16, error 0.05", "vote-aware", False, {"error": 0.05}),
+    ("NoThinking mean-logprob@16", "mean-logprob", False, {}),
+    ("NoThinking self-certainty@16", "self-certainty", False, {}),
+    ("NoThinking RPC@16", "rpc", False, {}),
+    ("NoThinking shortest-majority@16", "shortest-majority", False, {}),
+    ("majority@16, thinking", "majority", True, {}),
 )
 
 
-def measure(model: lite.Model, name: str, strategy: str, thinking: bool, asked: Sequence[Problem]) -> Row:
+def measure(model: lite.Model, made: lite.Strategy, name: str, thinking: bool, asked: Sequence[Problem]) -> Row:
     start = time.perf_counter()
-    params = lite.SamplingParams(max_tokens=1024)
     questions = [lite.Chat.ask(problem.question, thinking=thinking) for problem in asked]
-    results = model.solve_many(questions, make(strategy, params=params))
+    results = model.solve_many(questions, made)
     return Row(
         name,
         [
@@ -57,24 +56,6 @@ def measure(model: lite.Model, name: str, strategy: str, thinking: bool, asked: 
     )
 
 
-def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    share = right / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return middle - half, middle + half
-
-
-def paired_interval(first: Sequence[bool], second: Sequence[bool], rounds: int = 4000) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the mean difference over the same problems."""
-    differences = [int(a) - int(b) for a, b in zip(first, second, strict=True)]
-    generator = random.Random(0)
-    means = sorted(
-        math.fsum(generator.choices(differences, k=len(differences))) / len(differences) for _ in range(rounds)
-    )
-    return means[int(0.025 * rounds)], means[int(0.975 * rounds) - 1]
-
-
 def table(rows: Sequence[Row], baseline: Row) -> str:
     lines = [
         "| strategy | right, % (95 %) | against NoThinking greedy, points | tokens a problem | seconds a problem |",
@@ -83,7 +64,7 @@ def table(rows: Sequence[Row], baseline: Row) -> str:
     for row in rows:
         count = len(row.right)
         low, high = wilson(sum(row.right), count)
-        worse, better = paired_interval(row.right, baseline.right)
+        worse, better = paired_bootstrap(row.right, baseline.right)
         difference = (sum(row.right) - sum(baseline.right)) / count
         lines.append(
             f"| {row.name} | {100 * sum(row.right) / count:.1f} ({100 * low:.1f} to {100 * high:.1f})"
@@ -103,8 +84,9 @@ def main() -> None:
     asked = problems(chosen.problems, seed=chosen.seed, split="test")
     rows = []
     with lite.load(samples=chosen.slots, context=1536, format=chosen.format) as model:
-        for name, strategy, thinking in PLAN:
-            rows.append(measure(model, name, strategy, thinking, asked))
+        for name, strategy, thinking, settings in PLAN:
+            made = make(strategy, params=lite.SamplingParams(max_tokens=1024), settings=settings)
+            rows.append(measure(model, made, name, thinking, asked))
             print(f"{name}: {sum(rows[-1].right)}/{len(asked)}, {rows[-1].seconds:.0f} s", flush=True)
         print(f"\n{model.name}, {model.engine} {model.format}, {len(asked)} problems, seed {chosen.seed}\n")
     print(table(rows, rows[1]))

@@ -3,7 +3,6 @@
 import json
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -50,29 +49,14 @@ def replay(
       lite replay shard-*.jsonl
     """
     from lite.evaluate.checking import Checker
+    from lite.evaluate.opened import opened_logs
     from lite.evaluate.summary import summarise
 
-    with Checker() as checker, TemporaryDirectory(prefix="lite-") as folder:
-        log = _read(logs, checker, Path(folder))
+    with Checker() as checker, opened_logs(logs, checker) as log:
         labels = list(log.labels) if against_recorded or not specs else []
         labels += [label for label in _replayed(log, specs, checker, out, quiet=quiet) if label not in labels]
         summary = summarise(log, labels)
     click.echo(json.dumps(summary, ensure_ascii=False) if as_json else summary_text(summary))
-
-
-def _read(paths: tuple[Path, ...], checker: "Checker", folder: Path) -> "Log":
-    """The logs as one; what others wrote is converted first."""
-    from lite.evaluate.foreign import convert, is_lite_log
-    from lite.evaluate.log import read_log
-
-    ours = []
-    for number, path in enumerate(paths):
-        if is_lite_log(path):
-            ours.append(path)
-        else:
-            ours.append(folder / f"{number}.jsonl")
-            convert(path, ours[-1], checker)
-    return read_log(ours)
 
 
 def _replayed(log: "Log", specs: tuple[str, ...], checker: "Checker", out: Path | None, *, quiet: bool) -> list[str]:

@@ -53,7 +53,7 @@ def report(
       lite report shard-*.jsonl -o result.html --csv result.csv --png result.png
     """
     from lite.evaluate.checking import Checker
-    from lite.evaluate.report.logs import opened_logs
+    from lite.evaluate.opened import opened_logs
     from lite.evaluate.report.picture import require_matplotlib
 
     if png is not None:

@@ -49,7 +49,7 @@ def verify(context: click.Context, /, **chosen: Any) -> None:
       lite verify run.jsonl -m model-q4.gguf --backend llama --min-match 0.98
     """
     from lite.evaluate.checking import Checker
-    from lite.evaluate.report.logs import opened_logs
+    from lite.evaluate.opened import opened_logs
 
     with Checker(use_math_verify=False) as checker, opened_logs(chosen["logs"], checker) as log:
         told = _verified(log, chosen)
