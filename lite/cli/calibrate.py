@@ -51,7 +51,7 @@ def calibrate(**chosen: Any) -> None:
     from lite.strategies.route.calibration import data_hash
 
     options, router = _router(chosen)
-    remote = remote_for(router, chosen["router"], chosen)
+    remote = remote_for({chosen["router"]: router}, chosen)
     items = load_suite(chosen["task"], limit=chosen["limit"]).items
     if not chosen["out"].parent.is_dir():
         raise click.UsageError(f"the folder of --out {chosen['out']} is not there")

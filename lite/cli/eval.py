@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,6 +12,7 @@ import click
 
 from lite.cli.options import common_options, json_option, set_log_level
 from lite.cli.rate import RateLine
+from lite.cli.remote import remote_for, remote_options
 from lite.cli.summary import measured_line, summary_text
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from lite.evaluate.items import Item, Suite
     from lite.evaluate.log import Log, Plain
     from lite.options import Options
+    from lite.registry import RemoteConfig
 
 __all__ = ["evaluate"]
 
@@ -38,6 +41,12 @@ class _Work:
     model: Path
     model_hash: str
     path: Path
+    remote: "RemoteConfig | None"
+
+    @property
+    def remote_name(self) -> str:
+        """The remote model, for the log; "" for none."""
+        return f"{self.remote.model or 'the first model'} at {self.remote.host}" if self.remote else ""
 
 
 @click.command("eval", short_help="Compare strategies on questions with known answers.")
@@ -71,6 +80,7 @@ class _Work:
 @click.option("--budget-tokens", type=int, help="Each answer's limit, met with the best answer so far.")
 @click.option("--top-logprobs", type=click.IntRange(0, 64), default=0, help="Log this many of the likeliest tokens.")
 @click.option("--log", "log_path", type=click.Path(path_type=Path, dir_okay=False), help="[default: in the cache]")
+@remote_options
 @click.option("--shard", metavar="I/N", help="Only every N-th question, from the I-th (0 to N - 1) on.")
 @click.option("--ray", metavar="ADDRESS", help="Draw on a Ray cluster: auto, local, or its address.")
 @click.option("--ray-actors", type=click.IntRange(1), default=2, show_default=True, help="Models loaded on it.")
@@ -145,6 +155,7 @@ def _work(chosen: dict[str, Any]) -> _Work:
         model=model,
         model_hash=digest,
         path=chosen["log_path"] or Path(),
+        remote=remote_for({entry.label: entry.strategy for entry in entries}, chosen),
     )
     return work if chosen["log_path"] else _with_default_path(work, chosen)
 
@@ -158,6 +169,7 @@ def _with_default_path(work: _Work, chosen: dict[str, Any]) -> _Work:
     from lite.evaluate.head import plain_options
 
     facts = [work.model_hash, chosen["backend"], chosen["weights"], plain_options(work.options)]
+    facts += [work.remote_name] if work.remote else []
     digest = blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=4).hexdigest()
     shard = f"-{chosen['shard'].replace('/', 'of')}" if chosen["shard"] else ""
     name = f"{work.suite.name}-{work.model.stem}-{digest}{shard}.jsonl"
@@ -190,12 +202,13 @@ def _same_settings(log: "Log", work: _Work, chosen: dict[str, Any]) -> bool:
         and log.head["options"] == plain_options(work.options)
         and told[0] in ("auto", model["engine"])
         and told[1] in (None, model["format"])
+        and work.remote_name in ("", log.head.get("remote"))
     )
 
 
 def _draw(work: _Work, log: "Log | None", checker: "Checker", chosen: dict[str, Any]) -> None:
     """Draw what is missing. What is done when it is interrupted stays."""
-    from lite.registry import open_sampler
+    from lite.registry import open_remote, open_sampler
 
     settings: dict[str, Any] = {
         "format": chosen["weights"],
@@ -206,26 +219,43 @@ def _draw(work: _Work, log: "Log | None", checker: "Checker", chosen: dict[str, 
     if chosen["ray"]:
         from lite.evaluate.on_ray import Cluster
 
-        with Cluster(chosen["ray"], chosen["ray_actors"], work.model, chosen["backend"], settings) as cluster:
-            _draw_with(work, log, checker, chosen, cluster.opened, cluster)
+        actors = chosen["ray_actors"]
+        with Cluster(chosen["ray"], actors, work.model, chosen["backend"], settings, work.remote) as cluster:
+            _draw_with(work, log, checker, chosen, cluster.opened, cluster.samplers, cluster)
         return
-    opened = open_sampler(work.model, chosen["backend"], **settings)
-    try:
-        _draw_with(work, log, checker, chosen, opened, None)
-    finally:
-        opened.sampler.close()
+    with ExitStack() as stack:
+        opened = open_sampler(work.model, chosen["backend"], **settings)
+        stack.callback(opened.sampler.close)
+        samplers = {"local": opened.sampler}
+        if work.remote is not None:
+            samplers["remote"] = open_remote(work.remote)
+            stack.callback(samplers["remote"].close)
+        _draw_with(work, log, checker, chosen, opened, samplers, None)
 
 
 def _draw_with(
-    work: _Work, log: "Log | None", checker: "Checker", chosen: dict[str, Any], opened: Any, cluster: Any
+    work: _Work,
+    log: "Log | None",
+    checker: "Checker",
+    chosen: dict[str, Any],
+    opened: Any,
+    samplers: Mapping[str, Any],
+    cluster: Any,
 ) -> None:
     from lite.evaluate.evaluation import jobs_left
     from lite.evaluate.head import head_line
     from lite.evaluate.session import check_continues, continue_log, draw_lines
 
     model = {"name": opened.name, "engine": opened.engine, "format": opened.format, "hash": work.model_hash}
-    abilities = {"local": (opened.sampler.can, opened.sampler.traits)}
-    head = head_line(work.suite, model=model, samplers=abilities, checker=checker.name, options=work.options)
+    abilities = {name: (sampler.can, sampler.traits) for name, sampler in samplers.items()}
+    head = head_line(
+        work.suite,
+        model=model,
+        samplers=abilities,
+        checker=checker.name,
+        options=work.options,
+        remote=work.remote_name,
+    )
     if log is not None:
         check_continues(log, head, work.items, work.path)
     jobs = jobs_left(work.items, work.entries, log)
@@ -240,7 +270,7 @@ def _draw_with(
     else:
         parts = draw_lines(
             jobs,
-            {"local": opened.sampler},
+            samplers,
             checker,
             num_slots=chosen["parallel"],
             head=head,

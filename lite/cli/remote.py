@@ -12,7 +12,7 @@ The file alone sends nothing: a strategy that asks a remote model has to be chos
 
 import difflib
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
@@ -50,18 +50,20 @@ def remote_options(function: Function) -> Function:
     return function
 
 
-def remote_for(strategy: "Strategy", name: str, chosen: dict[str, Any]) -> "RemoteConfig | None":
-    """The remote model if the strategy asks one; tells on stderr when one was given for nothing.
+def remote_for(strategies: "Mapping[str, Strategy]", chosen: dict[str, Any]) -> "RemoteConfig | None":
+    """The remote model if one of the strategies, by their names, asks it; tells when one was given for nothing.
 
     Raises UsageError where there is none to ask, and for settings out of range.
     """
-    if "remote" not in strategy.needs:
+    asking = [name for name, strategy in strategies.items() if "remote" in strategy.needs]
+    if not asking:
         if chosen["remote"] and not chosen["quiet"]:
-            click.echo(f"lite: --remote is not used: {name} asks no remote model, see `lite strategies`", err=True)
+            names = ", ".join(strategies)
+            click.echo(f"lite: --remote is not used: {names} asks no remote model, see `lite strategies`", err=True)
         return None
     config = remote_config(chosen)
     if config is None:
-        raise click.UsageError(f"{name} asks a remote model: give --remote URL, or [remote] in {config_file()}")
+        raise click.UsageError(f"{asking[0]} asks a remote model: give --remote URL, or [remote] in {config_file()}")
     return config
 
 

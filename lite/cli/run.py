@@ -76,7 +76,7 @@ def run(context: click.Context, /, question: str | None, file: Path | None, **ch
         set_log_level(context, logging.ERROR)
     asked = read_question(question, file)
     call = _call(chosen)
-    remote = remote_for(call.strategy, call.name, chosen)
+    remote = remote_for({call.name: call.strategy}, chosen)
     with _load(chosen, _slots(call, chosen), remote) as model:
         if call.model not in ("", model.name) and not chosen["quiet"]:
             click.echo(f"lite: {chosen['router']} was calibrated with {call.model}, not {model.name}", err=True)

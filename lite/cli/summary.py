@@ -14,7 +14,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     model = summary["model"]
     head = f"{summary['task']['name']}: {summary['questions']} questions, {model['name']}"
     engine = f" ({model['engine']} {model['format']})".replace(" )", ")") if model["engine"] else ""
-    parts = [head + engine, _strategies(summary["strategies"]), _pairs(summary), *map(_curve, summary["curves"])]
+    rows = summary["strategies"]
+    parts = [head + engine, _strategies(rows), _remote(rows), _pairs(summary), *map(_curve, summary["curves"])]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -48,6 +49,22 @@ def _strategy(row: Mapping[str, Any]) -> tuple[str, ...]:
         _number(confidence["ece"], ".2f"),
         str(row["errors"]),
     )
+
+
+def _remote(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What was asked of a remote model, and by whom."""
+    asking = [row for row in rows if row["mean_cost"]["remote_calls"] or row["unserved"]]
+    head = ("a question", "remote calls", "money", "questions that it did not serve")
+    lines = [
+        (
+            row["strategy"],
+            f"{row['mean_cost']['remote_calls']:.2f}",
+            f"{row['mean_cost']['money']:.3g}",
+            str(row["unserved"]),
+        )
+        for row in asking
+    ]
+    return table(head, lines, right=frozenset((1, 2, 3))) if asking else ""
 
 
 def _pairs(summary: Mapping[str, Any]) -> str:

@@ -22,8 +22,9 @@ def head_line(
     samplers: Mapping[str, tuple[Iterable[Ability], Traits]],
     checker: str,
     options: Options,
+    remote: str = "",
 ) -> Plain:
-    """`model` has name, engine, format and hash; `options` are those that all strategies share."""
+    """`model` has name, engine, format and hash; `options` are those that all strategies share; `remote` is asked."""
     return {
         "lite_log": VERSION,
         "task": {"name": suite.name},
@@ -31,6 +32,7 @@ def head_line(
         "samplers": {name: {"can": sorted(can), "traits": asdict(traits)} for name, (can, traits) in samplers.items()},
         "options": plain_options(options),
         "checker": checker,
+        **({"remote": remote} if remote else {}),
     }
 
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lite.errors import BackendError, LiteError, MissingExtra
 from lite.evaluate.checking import Checker
@@ -21,6 +21,9 @@ from lite.evaluate.evaluation import Job
 from lite.evaluate.log import Plain
 from lite.evaluate.session import draw_lines, questions_at_once
 from lite.sampler import Ability, Traits
+
+if TYPE_CHECKING:
+    from lite.registry import RemoteConfig
 
 __all__ = ["Cluster", "Drawer"]
 
@@ -31,12 +34,12 @@ _RETRIES = 3  # of an actor, and of a part that it did not finish
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Described:
-    """What an actor has loaded, in the shape of `registry.OpenedModel`."""
+    """What an actor has loaded, as `registry.OpenedModel` tells it, and what its samplers can do."""
 
     name: str
     engine: str
     format: str
-    sampler: "_Abilities"
+    samplers: "Mapping[str, _Abilities]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +51,30 @@ class _Abilities:
 class Drawer:
     """What runs in an actor: a loaded model that draws the lines of some jobs."""
 
-    def __init__(self, model: str, backend: str, settings: Mapping[str, Any]) -> None:
-        from lite.registry import open_sampler
+    def __init__(self, model: str, backend: str, settings: Mapping[str, Any], remote: "RemoteConfig | None") -> None:
+        from lite.registry import open_remote, open_sampler
 
         self._num_slots = int(settings["num_slots"])
         self._opened = open_sampler(model, backend, **settings)
+        self._samplers = {"local": self._opened.sampler}
+        if remote is not None:
+            self._samplers["remote"] = open_remote(remote)
         self._checker = Checker()
 
     def describe(self) -> _Described:
         """What was loaded."""
-        sampler = _Abilities(self._opened.sampler.can, self._opened.sampler.traits)
         return _Described(
-            name=self._opened.name, engine=self._opened.engine, format=self._opened.format, sampler=sampler
+            name=self._opened.name,
+            engine=self._opened.engine,
+            format=self._opened.format,
+            samplers={name: _Abilities(one.can, one.traits) for name, one in self._samplers.items()},
         )
 
     def draw(self, jobs: Sequence[Job], head: Plain, top_logprobs: int) -> list[Plain]:
         """All lines of these jobs."""
         parts = draw_lines(
             jobs,
-            {"local": self._opened.sampler},
+            self._samplers,
             self._checker,
             num_slots=self._num_slots,
             head=head,
@@ -78,7 +86,16 @@ class Drawer:
 class Cluster:
     """Actors on a Ray cluster: `address` is "auto", "local" for one of its own, or host:port. A context manager."""
 
-    def __init__(self, address: str, num_actors: int, model: Path, backend: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        address: str,
+        num_actors: int,
+        model: Path,
+        backend: str,
+        settings: Mapping[str, Any],
+        remote: "RemoteConfig | None" = None,
+    ) -> None:
+        """`remote` is opened in every actor, each of which must find its key."""
         if find_spec("ray") is None:
             raise MissingExtra("a Ray cluster", "ray")
         os.environ.update(_QUIET)
@@ -94,8 +111,13 @@ class Cluster:
                 logging_level="ERROR",
             )
         actor = ray.remote(Drawer).options(max_restarts=_RETRIES, max_task_retries=_RETRIES, num_cpus=1)
-        self._actors = [actor.remote(str(model.resolve()), backend, dict(settings)) for _ in range(num_actors)]
+        self._actors = [actor.remote(str(model.resolve()), backend, dict(settings), remote) for _ in range(num_actors)]
         self.opened: _Described = self._get(self._actors[0].describe.remote(), _START_SECONDS)
+
+    @property
+    def samplers(self) -> Mapping[str, _Abilities]:
+        """What the actors' samplers can do, by name."""
+        return self.opened.samplers
 
     def draw(
         self, jobs: Sequence[Job], head: Plain, *, top_logprobs: int, on_progress: Callable[[int, int], None]

@@ -31,6 +31,11 @@ def check_continues(log: Log, head: Plain, items: Iterable[Item], path: Path) ->
         if log.head[part] != head[part]:
             was, now = log.head[part], head[part]
             raise UsageError(f"{path} was drawn with another {part} ({was}, now {now}): choose another --log")
+    if head.get("remote") not in (None, log.head.get("remote")):
+        was = log.head.get("remote", "none")
+        raise UsageError(
+            f"{path} was drawn with another remote model ({was}, now {head['remote']}): choose another --log"
+        )
     for item in items:
         if log.hashes.get(item.id, item_hash(item)) != item_hash(item):
             raise UsageError(f"question {item.id} is not the one that {path} holds: choose another --log")

@@ -87,6 +87,7 @@ def _strategy(label: str, lines: Sequence[Plain]) -> Plain:
         "interval": [low, high],
         "unanswered": sum(line["value"] is None for line in lines),
         "errors": sum("error" in line for line in lines),
+        "unserved": sum(_is_unserved(line) for line in lines),
         "mean_cost": _mean_cost(costs),
         "tokens_per_correct": sampled / sum(right) if sum(right) else None,
         "cost_of_pass": _cost_of_pass(total, sum(right)),
@@ -94,6 +95,11 @@ def _strategy(label: str, lines: Sequence[Plain]) -> Plain:
         "confidence": _calibration(lines),
         "score": _sample_scores(lines),
     }
+
+
+def _is_unserved(line: Plain) -> bool:
+    """Whether one who was asked did not serve: a server failed, or the user's rules kept the question here."""
+    return any(one["reason"] in ("failed", "withheld") for one in line["candidates"])
 
 
 def _mean_cost(costs: Sequence[Ledger]) -> Plain:
