@@ -1,0 +1,77 @@
+"""Keys and values of many rows, one array a layer, and what moves them about on the device."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax import lax
+
+__all__ = ["Cache", "copy_row", "empty_cache", "move_rows", "read_row", "write_row"]
+
+
+@struct.dataclass
+class Cache:
+    """Of each layer, arrays (rows, kv heads, positions, head_dim).
+
+    Never one array of all layers: a step would copy its slices. What lies beyond a row's length means nothing, and is
+    masked wherever it is read.
+    """
+
+    keys: tuple[jax.Array, ...]
+    values: tuple[jax.Array, ...]
+
+    @property
+    def num_rows(self) -> int:
+        return int(self.keys[0].shape[0])
+
+    @property
+    def num_positions(self) -> int:
+        return int(self.keys[0].shape[2])
+
+
+def empty_cache(
+    num_layers: int, shape: tuple[int, int, int, int], dtype: jnp.dtype, sharding: jax.sharding.Sharding | None = None
+) -> Cache:
+    """All zeros; `shape` is (rows, kv heads, positions, head_dim)."""
+    arrays = [jnp.zeros(shape, dtype, device=sharding) for _ in range(2 * num_layers)]
+    return Cache(keys=tuple(arrays[:num_layers]), values=tuple(arrays[num_layers:]))
+
+
+@partial(jax.jit, donate_argnames=("target",))
+def move_rows(target: Cache, source: Cache, targets: jax.Array, sources: jax.Array) -> Cache:
+    """`target` with row targets[i] replaced by source's row sources[i]; a target beyond the last row is passed over."""
+    length = min(target.num_positions, source.num_positions)
+
+    def moved(into: jax.Array, out_of: jax.Array) -> jax.Array:
+        return into.at[targets, :, :length].set(out_of[sources, :, :length], mode="drop")
+
+    moved_all: Cache = jax.tree.map(moved, target, source)
+    return moved_all
+
+
+@jax.jit
+def read_row(cache: Cache, row: jax.Array) -> Cache:
+    """A cache of that row alone."""
+    read: Cache = jax.tree.map(lambda array: lax.dynamic_slice_in_dim(array, row, 1), cache)
+    return read
+
+
+@partial(jax.jit, donate_argnames=("cache",))
+def write_row(cache: Cache, row: jax.Array, start: jax.Array, count: jax.Array, new: Cache) -> Cache:
+    """`cache` with the first `count` positions of `new`, one row, at positions start.. of a row."""
+    place = jnp.arange(new.num_positions, dtype=jnp.int32)
+    targets = jnp.where(place < count, start + place, cache.num_positions)
+
+    def written(into: jax.Array, out_of: jax.Array) -> jax.Array:
+        return into.at[row, :, targets].set(jnp.moveaxis(out_of[0], 0, 1), mode="drop")
+
+    changed: Cache = jax.tree.map(written, cache, new)
+    return changed
+
+
+@partial(jax.jit, donate_argnames=("cache",))
+def copy_row(cache: Cache, source: jax.Array, target: jax.Array) -> Cache:
+    """`cache` with row `target` made equal to row `source`."""
+    copied: Cache = jax.tree.map(lambda array: array.at[target].set(array[source]), cache)
+    return copied
