@@ -1,20 +1,17 @@
-"""What a decoder-only model is made of, which models are at hand, and how much memory one needs."""
+"""What a decoder-only model is made of, and how much memory one needs."""
 
-import difflib
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Protocol
 
-from lite.config import embedded_model, model_folders
-from lite.errors import ModelError, NotEnoughMemory
+from lite.errors import NotEnoughMemory
 
 __all__ = [
     "THINKING_SWITCH",
-    "FoundModel",
     "ModelConfig",
     "ModelDescription",
     "ModelFile",
@@ -22,11 +19,9 @@ __all__ = [
     "TensorSummary",
     "available_memory",
     "describe",
-    "find_models",
     "has_thinking_switch",
     "memory_needed",
     "require_memory",
-    "resolve",
     "think_tags",
 ]
 
@@ -37,15 +32,18 @@ _THINK_TAGS = (
     ("<thought>", "</thought>"),
     ("[THINK]", "[/THINK]"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("◁think▷", "◁/think▷"),
 )
 _BYTES_PER_LOGIT = 16  # float32 logits, and what the draw makes of them: a copy, a mask, a temporary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Dimensions and constants of a Llama, Qwen2 or Qwen3 decoder."""
+    """Dimensions and constants of a Llama, Qwen2, Qwen3 or Gemma 3 decoder."""
 
-    architecture: str  # "llama", "qwen2", "qwen3"
+    architecture: str  # "llama", "qwen2", "qwen3", "gemma3"
     vocab_size: int  # rows of the embedding, padding included
     hidden_size: int
     num_layers: int
@@ -59,6 +57,31 @@ class ModelConfig:
     tied_embeddings: bool
     rope_interleaved: bool  # True for llama-architecture GGUF: rotary pairs are neighbours, not halves
     rope_factors: tuple[float, ...] = ()  # (head_dim / 2,) divisors of the inverse frequencies; () is all ones
+    sliding_window: int = 0  # positions that a local layer attends to, its own included; 0: no layer is local
+    local_layers: tuple[bool, ...] = ()  # by layer; () is none
+    local_rope_theta: float = 10_000.0  # of local layers, which have no factors
+
+    @property
+    def is_gemma(self) -> bool:
+        """Embeddings are scaled, updates are normed before they are added, and the gate is a GELU (tanh), not a SiLU.
+
+        The gains of norms are those of the file, in which converters have already added Gemma's one.
+        """
+        return self.architecture == "gemma3"
+
+    @property
+    def embedding_scale(self) -> float:
+        return self.hidden_size**0.5 if self.is_gemma else 1.0
+
+    @property
+    def attention_scale(self) -> float:
+        """What scores are multiplied by; Gemma's largest, the one of 62 layers, takes another size than its heads'."""
+        size = self.hidden_size // self.num_heads if self.is_gemma and self.num_layers == 62 else self.head_dim
+        return float(size**-0.5)
+
+    def is_local(self, layer: int) -> bool:
+        """Whether a layer attends to the last `sliding_window` positions only."""
+        return bool(self.local_layers) and self.local_layers[layer]
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -90,16 +113,6 @@ class ModelFile(Protocol):
     def tensors(self) -> Mapping[str, TensorInfo]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundModel:
-    """A model file at hand, not opened."""
-
-    name: str  # what `-m` takes
-    path: Path
-    num_bytes: int
-    embedded: bool  # ships with the package
-
-
 @dataclass(frozen=True, slots=True)
 class TensorSummary:
     """All tensors of one type."""
@@ -129,41 +142,6 @@ class ModelDescription:
     @property
     def weights_bytes(self) -> int:
         return sum(summary.num_bytes for summary in self.tensor_types)
-
-
-def find_models() -> list[FoundModel]:
-    """The embedded model and those in the model folders, by name; of two with one name the first is meant."""
-    found: dict[str, FoundModel] = {}
-    for path in _model_paths():
-        try:
-            num_bytes = path.stat().st_size
-        except OSError:
-            continue
-        if path.stem not in found:
-            embedded = path == embedded_model()
-            found[path.stem] = FoundModel(name=path.stem, path=path, num_bytes=num_bytes, embedded=embedded)
-    return list(found.values())
-
-
-def resolve(name_or_path: str | os.PathLike[str] | None = None) -> Path:
-    """The file that a user means: a path, the name of a model at hand, or None for the embedded one.
-
-    Raises ModelError for a name that is not there. A path is not looked at: opening it tells what is wrong.
-    """
-    if name_or_path is None:
-        return embedded_model()
-    text = os.fspath(name_or_path)
-    path = Path(os.path.expanduser(text))  # unlike Path's own, it and os.path.exists raise for no text at all
-    if path.name != text or os.path.exists(path):
-        return path
-    models = {model.name.lower(): model.path for model in find_models()}
-    if known := models.get(text.lower().removesuffix(".gguf")):
-        return known
-    near = difflib.get_close_matches(text.lower(), models, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ModelError(
-        f"there is no model {text!r}, neither as a file nor by name; {hint}`lite ls` lists the models at hand"
-    )
 
 
 def describe(file: ModelFile) -> ModelDescription:
@@ -220,16 +198,6 @@ def available_memory() -> int | None:
     """Bytes that can be had without swapping, within a container's limit too; None where the system does not tell."""
     limits = [limit for limit in (_free_of_machine(), _free_of_container()) if limit is not None]
     return min(limits, default=None)
-
-
-def _model_paths() -> Iterator[Path]:
-    """The embedded model first, then the folders' files in order; a folder that cannot be read is passed over."""
-    yield embedded_model()
-    for folder in model_folders():
-        try:
-            yield from sorted(folder.glob("*.gguf"))
-        except OSError:
-            continue
 
 
 def _tensor_types(tensors: Mapping[str, TensorInfo]) -> tuple[TensorSummary, ...]:

@@ -196,7 +196,9 @@ def _shapes(
     }
     if architecture == "qwen2":
         layer |= {"attn_q.bias": (query,), "attn_k.bias": (key,), "attn_v.bias": (key,)}
-    if architecture == "qwen3":
+    if architecture == "gemma3":
+        layer |= {"post_attention_norm.weight": (hidden,), "post_ffw_norm.weight": (hidden,)}
+    if architecture in ("qwen3", "gemma3"):
         layer |= {"attn_q_norm.weight": (head_dim,), "attn_k_norm.weight": (head_dim,)}
     whole: dict[str, tuple[int, ...]] = {"token_embd.weight": (rows, hidden), "output_norm.weight": (hidden,)}
     whole |= {f"blk.{index}.{name}": shape for index in range(layers) for name, shape in layer.items()}

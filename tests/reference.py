@@ -20,9 +20,10 @@ def logits(file: GGUFFile, ids: Sequence[int], product: Product | None = None) -
     config = file.config
     embedding = _tensor(file, "token_embd.weight")
     hidden = (embedding if product is None else dequantised(embedding, 8))[list(ids)]
+    hidden = hidden * config.embedding_scale
     for layer in range(config.num_layers):
-        hidden = hidden + _attention(file, layer, hidden, multiply)
-        hidden = hidden + _feed_forward(file, layer, hidden, multiply)
+        hidden = hidden + _update(file, layer, "post_attention_norm", _attention(file, layer, hidden, multiply))
+        hidden = hidden + _update(file, layer, "post_ffw_norm", _feed_forward(file, layer, hidden, multiply))
     head = embedding if config.tied_embeddings else _tensor(file, "output.weight")
     return multiply(_norm(hidden, _tensor(file, "output_norm.weight"), config.rms_norm_eps), head, True)
 
@@ -58,12 +59,25 @@ def _attention(file: GGUFFile, layer: int, hidden: Array, multiply: Product) -> 
     normed = _norm(hidden, _tensor(file, f"blk.{layer}.attn_norm.weight"), config.rms_norm_eps)
     query, key, value = (_heads(file, layer, part, normed, multiply) for part in "qkv")
     groups = config.num_heads // config.num_kv_heads
-    key, value = np.repeat(_rotated(key, config), groups, axis=1), np.repeat(value, groups, axis=1)
-    scores = np.einsum("qhd,khd->hqk", _rotated(query, config), key) * config.head_dim**-0.5
-    scores = np.where(np.tri(len(hidden), dtype=bool), scores, -np.inf)
+    local = config.is_local(layer)
+    key, value = np.repeat(_rotated(key, config, local), groups, axis=1), np.repeat(value, groups, axis=1)
+    scores = np.einsum("qhd,khd->hqk", _rotated(query, config, local), key) * config.attention_scale
+    scores = np.where(_visible(len(hidden), config.sliding_window if local else len(hidden)), scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     attended = np.einsum("hqk,khd->qhd", weights / weights.sum(-1, keepdims=True), value)
     return multiply(attended.reshape(len(hidden), -1), _tensor(file, f"blk.{layer}.attn_output.weight"), False)
+
+
+def _update(file: GGUFFile, layer: int, norm: str, update: Array) -> Array:
+    """What a layer adds: with Gemma, normed."""
+    name = f"blk.{layer}.{norm}.weight"
+    return _norm(update, _tensor(file, name), file.config.rms_norm_eps) if name in file.tensors else update
+
+
+def _visible(length: int, window: int) -> NDArray[np.bool_]:
+    """(query, key): the last `window` positions, the query's own included."""
+    distance = np.arange(length)[:, None] - np.arange(length)
+    return (distance >= 0) & (distance < window)
 
 
 def _heads(file: GGUFFile, layer: int, part: str, normed: Array, multiply: Product) -> Array:
@@ -78,10 +92,12 @@ def _heads(file: GGUFFile, layer: int, part: str, normed: Array, multiply: Produ
     return heads
 
 
-def _rotated(heads: Array, config: ModelConfig) -> Array:
-    """arXiv:2104.09864; pairs are neighbours (llama) or half a head apart (qwen)."""
+def _rotated(heads: Array, config: ModelConfig, local: bool) -> Array:
+    """arXiv:2104.09864; pairs are neighbours (llama) or half a head apart (the others)."""
     pairs = config.head_dim // 2
-    frequencies = config.rope_theta ** (-np.arange(pairs) / pairs) / np.array(config.rope_factors or 1.0)
+    theta = config.local_rope_theta if local else config.rope_theta
+    factors = () if local else config.rope_factors
+    frequencies = theta ** (-np.arange(pairs) / pairs) / np.array(factors or 1.0)
     turns = np.exp(1j * np.outer(np.arange(len(heads)), frequencies))[:, None, :]
     if config.rope_interleaved:
         turned = (heads[..., 0::2] + 1j * heads[..., 1::2]) * turns
@@ -94,7 +110,14 @@ def _feed_forward(file: GGUFFile, layer: int, hidden: Array, multiply: Product) 
     gate, up, down = (_tensor(file, f"blk.{layer}.ffn_{part}.weight") for part in ("gate", "up", "down"))
     normed = _norm(hidden, _tensor(file, f"blk.{layer}.ffn_norm.weight"), file.config.rms_norm_eps)
     gated = multiply(normed, gate, False)
-    return multiply(gated / (1 + np.exp(-gated)) * multiply(normed, up, False), down, False)
+    opened = _gelu(gated) if file.config.is_gemma else gated / (1 + np.exp(-gated))
+    return multiply(opened * multiply(normed, up, False), down, False)
+
+
+def _gelu(rows: Array) -> Array:
+    """The approximation by a hyperbolic tangent, arXiv:1606.08415."""
+    opened: Array = rows / 2 * (1 + np.tanh((2 / np.pi) ** 0.5 * (rows + 0.044715 * rows**3)))
+    return opened
 
 
 def _norm(rows: Array, gain: Array, epsilon: float) -> Array:

@@ -1,6 +1,5 @@
-"""Which models are at hand, what is in one, and whether it fits."""
+"""What is in a model, and whether it fits."""
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,67 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from lite.config import embedded_model
-from lite.errors import ModelError, NotEnoughMemory
+from lite.errors import NotEnoughMemory
 from lite.models import (
     _free_of_container,
     available_memory,
     describe,
-    find_models,
     memory_needed,
     require_memory,
-    resolve,
 )
 from lite.quant.gguf import open_gguf
 from tests.gguf_files import CHATML, bpe_vocabulary, write_gguf
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("LITE_MODELS_DIR", str(tmp_path))
-    return tmp_path
-
-
-def test_finds_the_embedded_model_and_those_in_the_folders(folder: Path) -> None:
-    write_gguf(folder / "b.gguf")
-    write_gguf(folder / "a.gguf")
-    (folder / "notes.txt").write_text("not a model")
-    found = {model.name: model for model in find_models()}
-    assert list(found) == [embedded_model().stem, "a", "b"]
-    assert found["a"].path == folder / "a.gguf"
-    assert found["a"].num_bytes == (folder / "a.gguf").stat().st_size
-    assert [model.name for model in found.values() if model.embedded] == [embedded_model().stem]
-
-
-def test_of_two_folders_the_first_wins_and_a_missing_one_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folders = [tmp_path / "none", tmp_path / "first", tmp_path / "second"]
-    for path in folders[1:]:
-        path.mkdir()
-        write_gguf(path / "m.gguf")
-    monkeypatch.setenv("LITE_MODELS_DIR", os.pathsep.join(map(str, folders)))
-    assert [model.path for model in find_models() if not model.embedded] == [folders[1] / "m.gguf"]
-
-
-def test_resolves_names_paths_and_the_default(folder: Path) -> None:
-    path = write_gguf(folder / "Small-1.gguf")
-    assert resolve() == embedded_model()
-    assert resolve("small-1") == resolve("Small-1.gguf") == resolve(path) == path
-    assert resolve("~/x.gguf") == Path("~/x.gguf").expanduser()
-    assert resolve("no/such.gguf") == Path("no/such.gguf")
-    assert resolve("~nobody-of-that-name/x.gguf") == Path("~nobody-of-that-name/x.gguf")
-
-
-def test_an_unknown_name_says_what_was_perhaps_meant(folder: Path) -> None:
-    write_gguf(folder / "small.gguf")
-    with pytest.raises(ModelError, match=r"no model 'smal'.* did you mean 'small'\? `lite ls`"):
-        resolve("smal")
-    for odd in ("x" * 5000, "a\0b", "."):
-        with pytest.raises(ModelError):
-            open_gguf(resolve(odd))
-    with pytest.raises(ModelError, match=r"no model 'zzzz', neither as a file nor by name; `lite ls`"):
-        resolve("zzzz")
 
 
 def test_describes_what_is_really_in_a_file(tmp_path: Path) -> None:
@@ -121,7 +69,8 @@ def test_a_container_limit_counts(tmp_path: Path) -> None:
 def test_listing_and_describing_import_nothing_heavy(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "m.gguf")
     script = (
-        "import sys; from lite.models import describe, find_models; from lite.quant.gguf import open_gguf;"
+        "import sys; from lite.library import find_models; from lite.models import describe;"
+        "from lite.quant.gguf import open_gguf;"
         f"find_models(); describe(open_gguf({str(path)!r}));"
         "print([m for m in ('numpy', 'gguf', 'jinja2', 'tokenizers', 'onnxruntime') if m in sys.modules])"
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lite.errors import ModelError
 from lite.models import ModelConfig, TensorInfo
+from lite.quant.converted import gguf_of_folder, is_hf_folder
 from lite.quant.gguf_config import check_tensors, linear_rope_factor, read_config
 from lite.quant.gguf_header import Header, Value, parse_header
 
@@ -27,7 +28,12 @@ _SAMPLES, _SAMPLE_BYTES = 16, 4096  # per tensor
 
 
 def open_gguf(path: str | os.PathLike[str]) -> "GGUFFile":
-    """Open and check a model file. Raises ModelError, one line, whatever the bytes are; nothing else."""
+    """Open and check a model file. Raises ModelError, one line, whatever the bytes are; nothing else.
+
+    A Hugging Face folder is converted first, into the cache, and may raise what `gguf_of_folder` does.
+    """
+    if is_hf_folder(path):
+        path = gguf_of_folder(Path(path))
     shown = os.fspath(path) if os.fspath(path).isprintable() else ascii(os.fspath(path))
     try:
         mapped, changed = _mapped(path)

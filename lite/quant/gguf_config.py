@@ -11,10 +11,11 @@ from lite.quant.gguf_header import Value
 
 __all__ = ["ARCHITECTURES", "check_tensors", "expected_shapes", "linear_rope_factor", "read_config"]
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3")
 
 _REQUIRED = 0  # a default that is out of every range: the key must be there
 _MAX_CONTEXT = 1 << 27
+_GEMMA_PERIOD = 6  # every so many layers one is global, where the file does not tell
 _IGNORED = (".attn_rot_embd.weight", ".attention.rotary_emb.inv_freq")  # tables that old converters left behind
 
 
@@ -53,11 +54,13 @@ def read_config(values: Mapping[str, Value], tensors: Mapping[str, TensorInfo]) 
     num_kv_heads = metadata.integer("attention.head_count_kv", num_heads, default=num_heads)
     if num_heads % num_kv_heads:
         raise ModelError(f"{num_heads} attention heads cannot share {num_kv_heads} key-value heads evenly")
+    num_layers = metadata.integer("block_count", 1 << 10)
+    window = _sliding_window(metadata)
     return ModelConfig(
         architecture=architecture,
         vocab_size=_vocab_size(tensors),
         hidden_size=hidden_size,
-        num_layers=metadata.integer("block_count", 1 << 10),
+        num_layers=num_layers,
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
         head_dim=_head_dim(metadata, hidden_size, num_heads),
@@ -67,6 +70,9 @@ def read_config(values: Mapping[str, Value], tensors: Mapping[str, TensorInfo]) 
         context_length=metadata.integer("context_length", _MAX_CONTEXT),
         tied_embeddings="output.weight" not in tensors,
         rope_interleaved=architecture == "llama",
+        sliding_window=window,
+        local_layers=_local_layers(metadata, num_layers) if window else (),
+        local_rope_theta=metadata.number("rope.freq_base_swa", 1.0, 1e12, default=10_000.0),
     )
 
 
@@ -128,7 +134,9 @@ def _layer_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
     if config.architecture == "qwen2":
         shapes |= {"attn_q.bias": (query,), "attn_k.bias": (key,), "attn_v.bias": (key,)}
-    if config.architecture == "qwen3":
+    if config.is_gemma:
+        shapes |= {"post_attention_norm.weight": (hidden,), "post_ffw_norm.weight": (hidden,)}
+    if config.architecture in ("qwen3", "gemma3"):
         shapes |= {"attn_q_norm.weight": (config.head_dim,), "attn_k_norm.weight": (config.head_dim,)}
     return shapes
 
@@ -145,6 +153,8 @@ def _architecture(values: Mapping[str, Value]) -> str:
 
 
 def _vocab_size(tensors: Mapping[str, TensorInfo]) -> int:
+    if not tensors:
+        raise ModelError("it is a vocabulary without weights, not a model")
     embedding = tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise ModelError("the matrix token_embd.weight is missing; only complete language models are read")
@@ -163,6 +173,28 @@ def _head_dim(metadata: _Metadata, hidden_size: int, num_heads: int) -> int:
         if (size := metadata.integer(name, 1 << 10, default=head_dim)) != head_dim:
             raise ModelError(f"{name} is {size}, only the size of the heads, {head_dim}, is supported")
     return head_dim
+
+
+def _sliding_window(metadata: _Metadata) -> int:
+    """Of Gemma 3's local layers, in positions; 0 where there are none. Those of other architectures use no window."""
+    if metadata.architecture != "gemma3":
+        return 0
+    if metadata.number("final_logit_softcapping", -1e6, 1e6, default=0.0):
+        raise ModelError("a cap of the final logits is not supported in gemma3 models, which have none")
+    key = f"{metadata.architecture}.attention.sliding_window"
+    return metadata.integer("attention.sliding_window", _MAX_CONTEXT) if metadata.values.get(key, 0) else 0
+
+
+def _local_layers(metadata: _Metadata, num_layers: int) -> tuple[bool, ...]:
+    """Told layer by layer, or by the period after which one layer is global."""
+    name = "attention.sliding_window_pattern"
+    told = metadata.values.get(f"{metadata.architecture}.{name}")
+    if isinstance(told, tuple):
+        if len(told) != num_layers:
+            raise ModelError(f"{metadata.architecture}.{name} has {len(told)} items for {num_layers} layers")
+        return tuple(map(bool, told))
+    period = metadata.integer(name, 1 << 10, default=_GEMMA_PERIOD)
+    return tuple(layer % period < period - 1 for layer in range(num_layers))
 
 
 def _check_rope_factors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from lite.errors import ModelError
 from lite.models import TensorInfo
 
-__all__ = ["TENSOR_TYPES", "Header", "Value", "parse_header"]
+__all__ = ["TENSOR_TYPES", "Header", "Value", "parse_header", "peek_architecture"]
 
 if TYPE_CHECKING:
     import mmap
@@ -89,6 +89,17 @@ def parse_header(data: Buffer) -> Header:
     tensors = {name: _placed(name, *entry, data_start, alignment, len(data)) for name, entry in raw.items()}
     _refuse_overlap(tensors)
     return Header(version, MappingProxyType(metadata), MappingProxyType(tensors), data_start)
+
+
+def peek_architecture(start: bytes) -> str:
+    """What the first bytes of a file call its architecture; "" where they do not tell. Raises ModelError if no GGUF."""
+    cursor = _Cursor(start)
+    _, _, num_keys = _preamble(cursor)
+    try:
+        pairs = (_pair(cursor) for _ in range(num_keys))
+        return next((str(value) for key, value in pairs if key == "general.architecture"), "")
+    except ModelError:
+        return ""
 
 
 class _Cursor:

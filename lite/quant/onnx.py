@@ -21,7 +21,7 @@ from lite.config import graph_folder
 from lite.errors import BackendError
 from lite.quant.gguf import GGUFFile
 
-__all__ = ["FORMATS", "Format", "open_graph"]
+__all__ = ["FORMATS", "VERSION", "Format", "open_graph"]
 
 Format: TypeAlias = Literal["f32", "int8-row", "q8", "q4"]
 """Of the weights as computed with: as they are; eight bits and one scale a row; eight or four bits in blocks of 32.
@@ -31,7 +31,7 @@ embedding and head at eight bits. In each of them a row's logits have the same b
 """
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-_VERSION = 1  # of the graphs; raise it when the builder writes different ones
+VERSION = 1  # of the graphs; raise it when the builder writes different ones
 _CACHE_LIMIT = 16 << 30  # bytes of all entries; the least recently used go first
 _STALE_SECONDS = 24 * 3600  # after which an unfinished entry is a dead process's
 _CHECKED_WHOLE = 256 << 20  # bytes; of larger files only the size is compared, reading them would cost seconds
@@ -59,7 +59,7 @@ def open_graph(file: GGUFFile, weight_format: Format, folder: Path | None = None
 
 
 def _cached(file: GGUFFile, weight_format: Format, folder: Path) -> Path:
-    entry = folder / f"{file.content_hash()}-{weight_format}-{_VERSION}"
+    entry = folder / f"{file.content_hash()}-{weight_format}-{VERSION}"
     if _is_whole(entry):
         with suppress(OSError):  # a read-only cache still serves
             os.utime(entry)

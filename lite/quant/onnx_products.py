@@ -43,18 +43,18 @@ class Products(Protocol):
         """Rows times the transposed matrix, which is kept as `name`."""
         ...
 
-    def head(self, rows: Activations, matrix: NDArray[np.float32], *, tied: bool) -> None:
-        """The logits; `tied` says that the matrix is the embedding's table."""
+    def head(self, rows: Activations, matrix: NDArray[np.float32], output: str, *, tied: bool) -> None:
+        """The logits, as `output`; `tied` says that the matrix is the embedding's table."""
         ...
 
 
-def products_for(weight_format: str, graph: Graph) -> Products:
-    """Of a name in `lite.quant.onnx.FORMATS`."""
+def products_for(weight_format: str, graph: Graph, head_bits: int = 8) -> Products:
+    """Of a name in `lite.quant.onnx.FORMATS`; q8 and q4 have embedding and head of `head_bits`, 8 or 4."""
     if weight_format == "f32":
         return _FloatProducts(graph)
     if weight_format == "int8-row":
         return _RowProducts(graph)
-    return _BlockProducts(graph, {"q8": 8, "q4": 4}[weight_format])
+    return _BlockProducts(graph, {"q8": 8, "q4": 4}[weight_format], head_bits)
 
 
 class _FloatProducts:
@@ -72,8 +72,8 @@ class _FloatProducts:
     def multiply(self, rows: Activations, name: str, matrix: NDArray[np.float32], output: str = "") -> str:
         return self._graph.add("MatMul", rows.plain, self._graph.weight(name, matrix.T), outputs=_named(output))
 
-    def head(self, rows: Activations, matrix: NDArray[np.float32], *, tied: bool) -> None:
-        self.multiply(rows, "output.weight", matrix, "logits")
+    def head(self, rows: Activations, matrix: NDArray[np.float32], output: str, *, tied: bool) -> None:
+        self.multiply(rows, "output.weight", matrix, output)
 
 
 class _RowProducts:
@@ -107,8 +107,8 @@ class _RowProducts:
         product = graph.add("MatMulIntegerToFloat", *terms)
         return graph.add("Mul", product, rows.scales, outputs=_named(output))
 
-    def head(self, rows: Activations, matrix: NDArray[np.float32], *, tied: bool) -> None:
-        self.multiply(rows, "output.weight", matrix, "logits")
+    def head(self, rows: Activations, matrix: NDArray[np.float32], output: str, *, tied: bool) -> None:
+        self.multiply(rows, "output.weight", matrix, output)
 
     def _zeros(self, count: str) -> str:
         """A zero point for each row: QuantizeLinear wants as many as it has scales."""
@@ -119,14 +119,15 @@ class _RowProducts:
 
 
 class _BlockProducts:
-    """Eight or four bits, one scale for 32 neighbours, of weights and activations; the head has eight."""
+    """Eight or four bits, one scale for 32 neighbours of the weights; activations have eight."""
 
-    def __init__(self, graph: Graph, bits: int) -> None:
+    def __init__(self, graph: Graph, bits: int, head_bits: int) -> None:
         self._graph = graph
         self._bits = bits
+        self._head_bits = head_bits
 
     def embedding(self, table: NDArray[np.float32], ids: str) -> str:
-        return _blockwise_embedding(self._graph, table, ids)
+        return _blockwise_embedding(self._graph, table, ids, self._head_bits)
 
     def prepare(self, rows: str, count: str) -> Activations:
         return Activations(rows)
@@ -136,15 +137,15 @@ class _BlockProducts:
         weights = self._graph.weight(name, codes), self._graph.weight(f"{name}.scales", scales)
         return self._add(rows, weights, matrix.shape, self._bits, output)
 
-    def head(self, rows: Activations, matrix: NDArray[np.float32], *, tied: bool) -> None:
-        graph, (width, depth) = self._graph, matrix.shape
+    def head(self, rows: Activations, matrix: NDArray[np.float32], output: str, *, tied: bool) -> None:
+        graph, bits, (width, depth) = self._graph, self._head_bits, matrix.shape
         if tied and depth % BLOCK_SIZE == 0:
-            codes = graph.reshaped("output.weight", "embedding", (width, depth // BLOCK_SIZE, BLOCK_SIZE))
+            codes = graph.reshaped("output.weight", "embedding", (width, depth // BLOCK_SIZE, BLOCK_SIZE * bits // 8))
             weights = codes, "embedding.scales"
         else:
-            packed, scales = pack_blocks(matrix, 8)
+            packed, scales = pack_blocks(matrix, bits)
             weights = graph.weight("output.weight", packed), graph.weight("output.weight.scales", scales)
-        self._add(rows, weights, matrix.shape, 8, "logits")
+        self._add(rows, weights, matrix.shape, bits, output)
 
     def _add(self, rows: Activations, weights: tuple[str, str], shape: tuple[int, ...], bits: int, output: str) -> str:
         sizes = {"N": shape[0], "K": shape[1], "bits": bits, "block_size": BLOCK_SIZE}
@@ -152,11 +153,11 @@ class _BlockProducts:
         return self._graph.add("MatMulNBits", rows.plain, *weights, outputs=_named(output), **sizes)
 
 
-def _blockwise_embedding(graph: Graph, table: NDArray[np.float32], ids: str) -> str:
-    codes, scales = pack_blocks(table, 8)
-    flat = codes.reshape(len(table), -1)[:, : table.shape[1]]
+def _blockwise_embedding(graph: Graph, table: NDArray[np.float32], ids: str, bits: int = 8) -> str:
+    codes, scales = pack_blocks(table, bits)
+    flat = codes.reshape(len(table), -1)[:, : -(-table.shape[1] * bits // 8)]
     terms = graph.weight("embedding", flat), ids, graph.weight("embedding.scales", scales)
-    layout = {"bits": 8, "block_size": BLOCK_SIZE, "gather_axis": 0, "quantize_axis": 1}
+    layout = {"bits": bits, "block_size": BLOCK_SIZE, "gather_axis": 0, "quantize_axis": 1}
     return graph.add("GatherBlockQuantized", *terms, outputs=("embedded",), **layout)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from lite.cli import main
 from tests.gguf_files import write_gguf
+from tests.model_stores import at_home
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def folders(monkeypatch: pytest.MonkeyPatch, cache: Path, small_model: Path) -> None:
+    at_home(monkeypatch, cache / "home")
     monkeypatch.setenv("LITE_CACHE_DIR", str(cache))
     monkeypatch.setenv("LITE_CONFIG_DIR", str(cache / "no settings"))
     monkeypatch.setenv("LITE_MODELS_DIR", str(small_model.parent))

@@ -68,7 +68,8 @@ def test_reads_dimensions_and_shapes_of_every_architecture(tmp_path: Path, archi
         assert config.rope_factors == ()
         assert ("output.weight" in file.tensors) is not tied
         assert ("blk.1.attn_v.bias" in file.tensors) is (architecture == "qwen2")
-        assert ("blk.1.attn_k_norm.weight" in file.tensors) is (architecture == "qwen3")
+        assert ("blk.1.attn_k_norm.weight" in file.tensors) is (architecture in ("qwen3", "gemma3"))
+        assert ("blk.1.post_ffw_norm.weight" in file.tensors) is (architecture == "gemma3")
         assert file.tensor("blk.0.attn_k.weight").shape == (32, 64)
         assert file.tensor("blk.0.ffn_down.weight").shape == (64, 96)
         assert file.tensor("token_embd.weight").shape == (config.vocab_size, 64)
