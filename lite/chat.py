@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from lite.errors import InvalidRequest, ModelError
+from lite.errors import InvalidRequest, LiteError, ModelError
 from lite.models import THINKING_SWITCH, ModelFile, has_thinking_switch, think_tags
 from lite.params import Chat, Message, Prompt
 from lite.sampler import Traits
@@ -12,6 +12,7 @@ from lite.tokens import Tokenizer
 
 if TYPE_CHECKING:
     from lite.template import ChatTemplate
+    from lite.tokenizer_json import JsonTokenizer
 
 __all__ = ["ChatCodec"]
 
@@ -25,17 +26,20 @@ class ChatCodec:
     A model without a template gets plain text: the system message, then "User: ..." and "Assistant: ..." by turns.
     """
 
-    def __init__(self, file: ModelFile) -> None:
+    def __init__(self, file: ModelFile, tokenizer: "Tokenizer | JsonTokenizer | None" = None) -> None:
+        """`tokenizer` is the file's own where its metadata hold none."""
         self._path = file.path
         self._source = _template_source(file)
-        self.tokenizer = Tokenizer.from_gguf(file)
+        self.tokenizer = tokenizer or Tokenizer.from_gguf(file)
         padding = range(len(self.tokenizer.tokens), file.config.vocab_size)
         self._forbidden_ids = self.tokenizer.unused_ids.union(padding)
-        self._traits = Traits(*think_tags(self._source))
+        self._think_tags = think_tags(self._source)
+        ids = self.tokenizer.ids
+        self._tag_bytes = {ids[tag]: tag.encode() for tag in self._think_tags if tag in ids}
 
-    @property
+    @cached_property
     def traits(self) -> Traits:
-        return self._traits
+        return Traits(*self._think_tags, self._opens_thought())
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -67,7 +71,8 @@ class ChatCodec:
         return self.tokenizer.encode(text, special=True)
 
     def token_bytes(self, token: int) -> bytes:
-        return self.tokenizer.token_bytes(token)
+        """Of a think tag its text even if it is a control token, which else has none: it is looked for in the text."""
+        return self._tag_bytes.get(token) or self.tokenizer.token_bytes(token)
 
     def render(self, chat: Chat) -> str:
         """The text that a conversation becomes, ready for the model's answer."""
@@ -84,7 +89,7 @@ class ChatCodec:
 
     def _broken(self, message: Message, mark: str) -> str:
         """Templates look for think tags in former answers, to leave the thoughts out: there they stay whole."""
-        spared = {self._traits.think_open, self._traits.think_close} if message.role == "assistant" else set()
+        spared = {*self._think_tags} if message.role == "assistant" else set()
         return self.tokenizer.control_pattern.sub(
             lambda found: found[0] if found[0] in spared else found[0][0] + mark + found[0][1:], message.content
         )
@@ -109,12 +114,24 @@ class ChatCodec:
 
     def _closed_thought(self, text: str) -> str:
         """What closes the thought before the answer where the template has no switch for it; "" without think tags."""
-        opened, closed = self._traits.think_open, self._traits.think_close
+        opened, closed = self._think_tags
         if not closed:
             return ""
         if not text.rstrip().endswith(opened):
             return f"{opened}{_FINISHED_THOUGHT}{closed}\n\n"
         return f"{_FINISHED_THOUGHT.removeprefix(text[len(text.rstrip()) :])}{closed}\n\n"
+
+    def _opens_thought(self) -> bool | None:
+        """Whether the template ends its prompt with the opening tag; None where its switch decides, or it fails."""
+        opened, _ = self._think_tags
+        if not opened:
+            return None
+        try:
+            ends = {self._render([Message("user", "?")], thinking).rstrip() for thinking in (None, True)}
+        except LiteError:
+            return None
+        found = {text.endswith(opened) for text in ends}
+        return found.pop() if len(found) == 1 else None
 
     @cached_property
     def _template(self) -> "ChatTemplate | None":

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from lite.errors import InvalidRequest, ModelError
 from lite.models import ModelFile
+from lite.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
 
-__all__ = ["TokenType", "Tokenizer"]
+__all__ = ["BYTE_CHARACTERS", "END_TOKENS", "TokenType", "Tokenizer", "refuse_surrogates"]
 
 if TYPE_CHECKING:
     from tokenizers import pre_tokenizers
@@ -27,32 +28,11 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Encoder: TypeAlias = Callable[[str], list[int]]
 
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-
-_PRE_TOKENIZERS: Mapping[str, str] = MappingProxyType(
-    {  # tokenizer.ggml.pre -> the family whose rules it names
-        "llama-bpe": "llama-bpe",
-        "llama3": "llama-bpe",
-        "llama-v3": "llama-bpe",
-        "falcon3": "llama-bpe",
-        "qwen2": "qwen2",
-        "deepseek-r1-qwen": "qwen2",
-        "megrez": "qwen2",
-        "smollm": "smollm",
-        "gpt-2": "gpt-2",
-        "phi-2": "gpt-2",
-    }
-)
-
-_END_TOKENS = frozenset(
+END_TOKENS = frozenset(
     {"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|endoftext|>", "<|end_of_text|>", "<|end|>", "<end_of_turn>"}
     | {"<end_of_utterance>", "</s>", "<eos>", "<EOT>", "<｜end▁of▁sentence｜>"}
 )
+"""Special tokens that end a turn or a text whatever a file says."""
 _MAX_SPECIAL = 1 << 16
 _SPACE = "▁"  # SentencePiece's stand-in
 
@@ -73,7 +53,7 @@ class Tokenizer:
     """A model's tokenizer. Immutable, thread-safe."""
 
     model: str  # "gpt2" (byte-level BPE) or "llama" (SentencePiece)
-    pre: str  # the family of the pre-tokenizer: "llama-bpe", "qwen2", "smollm", "gpt-2"; "" for SentencePiece
+    pre: str  # the pre-tokenizer as the file names it: "llama-bpe", "qwen2"; "" for SentencePiece
     tokens: tuple[str, ...]  # by id, as the file spells them
     types: tuple[int, ...]
     bos: int | None
@@ -116,7 +96,7 @@ class Tokenizer:
         Without `start`, and without a control token recognised, joining `token_bytes` gives the UTF-8 bytes of the
         text back, except that SentencePiece reads "▁" (U+2581) as a space.
         """
-        _refuse_surrogates(text)
+        refuse_surrogates(text)
         ids: list[int] = []
         spaced = start and self._space_prefix
         for piece, token in self._pieces(text, special):
@@ -142,7 +122,7 @@ class Tokenizer:
             return text.encode()
         if self.model == "llama":
             return bytes([int(text[3:5], 16)]) if kind == TokenType.BYTE else text.replace(_SPACE, " ").encode()
-        return bytes(map(_BYTES.__getitem__, text)) if _BYTES.keys() >= set(text) else text.encode()
+        return bytes(map(BYTE_CHARACTERS.__getitem__, text)) if BYTE_CHARACTERS.keys() >= set(text) else text.encode()
 
     def _pieces(self, text: str, special: bool) -> Iterator[tuple[str, int | None]]:
         """Split at special tokens: (text, its id or None for ordinary text)."""
@@ -176,7 +156,8 @@ def _build(cls: type[Tokenizer], file: ModelFile) -> Tokenizer:
     if model not in ("gpt2", "llama"):
         raise ModelError(f"the tokenizer {model!r} is not supported, only 'gpt2' (byte-level BPE) and 'llama' are")
     tokens, types = _vocabulary(metadata, file.config.vocab_size)
-    pre = _family(metadata) if model == "gpt2" else ""
+    pre = _pre(metadata) if model == "gpt2" else ""
+    rules = PRE_TOKENIZERS.get(pre)
     bos, eos, eot, eom = (_token_id(metadata, name, len(tokens)) for name in ("bos", "eos", "eot", "eom"))
     ends = {token for token in (eos, eot, eom) if token is not None}
     return cls(
@@ -186,10 +167,10 @@ def _build(cls: type[Tokenizer], file: ModelFile) -> Tokenizer:
         types=types,
         bos=bos,
         eos=eos,
-        add_bos=bos is not None and _flag(metadata, "add_bos_token", model == "llama" or pre == "llama-bpe"),
+        add_bos=bos is not None and _flag(metadata, "add_bos_token", rules.add_bos if rules else True),
         end_ids=frozenset(ends | _known_ends(tokens, types)),
         _space_prefix=model == "llama" and _flag(metadata, "add_space_prefix", True),
-        _encode=_byte_pairs(metadata, tokens, types, pre) if pre else _sentence_pieces(metadata, tokens, types),
+        _encode=_byte_pairs(metadata, tokens, types, rules) if rules else _sentence_pieces(metadata, tokens, types),
     )
 
 
@@ -239,20 +220,19 @@ def _token_id(metadata: Mapping[str, object], name: str, num_tokens: int) -> int
 def _known_ends(tokens: tuple[str, ...], types: tuple[int, ...]) -> set[int]:
     """Special tokens that are known to end a turn or a text, whatever the metadata say."""
     special = (TokenType.CONTROL, TokenType.USER_DEFINED)
-    return {i for i, text in enumerate(tokens) if text in _END_TOKENS and types[i] in special}
+    return {i for i, text in enumerate(tokens) if text in END_TOKENS and types[i] in special}
 
 
-def _family(metadata: Mapping[str, object]) -> str:
+def _pre(metadata: Mapping[str, object]) -> str:
     pre = metadata.get("tokenizer.ggml.pre")
-    if not isinstance(pre, str) or pre not in _PRE_TOKENIZERS:
-        known = ", ".join(_PRE_TOKENIZERS)
-        raise ModelError(
-            f"the pre-tokenizer {pre!r} is not known, and a wrong one is silently wrong; known are {known}"
-        )
-    return _PRE_TOKENIZERS[pre]
+    if isinstance(pre, str) and pre in PRE_TOKENIZERS:
+        return pre
+    known = ", ".join(PRE_TOKENIZERS)
+    raise ModelError(f"the pre-tokenizer {pre!r} is not known, and a wrong one is silently wrong; known are {known}")
 
 
-def _refuse_surrogates(text: str) -> None:
+def refuse_surrogates(text: str) -> None:
+    """Raise InvalidRequest for text that is not Unicode's, which no tokenizer takes."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -271,19 +251,22 @@ def _byte_table() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(0x100 + rank): byte for rank, byte in enumerate(others)}
 
 
-_BYTES = MappingProxyType(_byte_table())
+BYTE_CHARACTERS = MappingProxyType(_byte_table())
+"""From GPT-2's stand-in to the byte."""
 
 
-def _byte_pairs(metadata: Mapping[str, object], tokens: tuple[str, ...], types: tuple[int, ...], pre: str) -> Encoder:
+def _byte_pairs(
+    metadata: Mapping[str, object], tokens: tuple[str, ...], types: tuple[int, ...], rules: PreTokenizer
+) -> Encoder:
     from tokenizers import Tokenizer as Library
     from tokenizers import models, pre_tokenizers
 
     excluded = (TokenType.CONTROL, TokenType.UNKNOWN)  # their text, spelled out, stays text
     vocabulary = {text: i for i, (text, kind) in enumerate(zip(tokens, types, strict=True)) if kind not in excluded}
     merges = _merges(metadata, vocabulary)
-    library = Library(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=pre == "llama-bpe"))
-    library.pre_tokenizer = pre_tokenizers.Sequence(_splitters(pre))
-    lost = frozenset(byte for character, byte in _BYTES.items() if character not in vocabulary)
+    library = Library(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=rules.whole_words))
+    library.pre_tokenizer = pre_tokenizers.Sequence(_splitters(rules))
+    lost = frozenset(byte for character, byte in BYTE_CHARACTERS.items() if character not in vocabulary)
 
     def encode(text: str) -> list[int]:
         if lost and (missing := lost.intersection(text.encode())):
@@ -294,12 +277,10 @@ def _byte_pairs(metadata: Mapping[str, object], tokens: tuple[str, ...], types: 
     return encode
 
 
-def _splitters(pre: str) -> "list[pre_tokenizers.PreTokenizer]":
-    """The published rules by which text is cut before pairs are merged."""
+def _splitters(rules: PreTokenizer) -> "list[pre_tokenizers.PreTokenizer]":
     from tokenizers import Regex, pre_tokenizers
 
-    patterns = {"llama-bpe": [_LLAMA3], "qwen2": [_QWEN2], "gpt-2": [_GPT2], "smollm": [r"\p{N}", _GPT2]}[pre]
-    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
+    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in rules.patterns]
     return [*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
 
 

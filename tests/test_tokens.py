@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lite.errors import InvalidRequest, ModelError
+from lite.pre_tokenizers import PRE_TOKENIZERS
 from lite.quant.gguf import open_gguf
 from lite.tokens import Tokenizer, TokenType, _merge_by_score, _splitters
 from tests.gguf_files import EOS, IM_END, THINK, bpe_vocabulary, byte_characters, spm_vocabulary, write_gguf
@@ -63,9 +64,17 @@ SPLITS = {
 def test_cuts_text_where_the_published_rules_do(kind: str, text: str) -> None:
     from tokenizers import pre_tokenizers
 
-    pieces = pre_tokenizers.Sequence(_splitters(kind)).pre_tokenize_str(text)
+    pieces = pre_tokenizers.Sequence(_splitters(PRE_TOKENIZERS[kind])).pre_tokenize_str(text)
     stand_ins = {character: byte for byte, character in enumerate(byte_characters())}
     assert [bytes(map(stand_ins.__getitem__, piece)).decode() for piece, _ in pieces] == SPLITS[text][kind].split("|")
+
+
+def test_tekken_cuts_before_a_capital_and_keeps_marks_in_words() -> None:
+    from tokenizers import pre_tokenizers
+
+    text = "camelCase's हिन्दी 12//\n"
+    pieces = pre_tokenizers.Sequence(_splitters(PRE_TOKENIZERS["tekken"])[:-1]).pre_tokenize_str(text)
+    assert [piece for piece, _ in pieces] == ["camel", "Case", "'s", " हिन्दी", " ", "1", "2", "//\n"]
 
 
 @given(text=st.text().filter(lambda text: "▁" not in text))
@@ -177,7 +186,7 @@ def test_unused_tokens_are_told(tmp_path: Path) -> None:
     ("options", "words"),
     [
         ({"pre": "default"}, "pre-tokenizer 'default' is not known"),
-        ({"pre": "tekken"}, "known are llama-bpe"),
+        ({"pre": "jais"}, "known are command-r"),
         ({"metadata": {"tokenizer.ggml.pre": None}}, "pre-tokenizer None"),
         ({"metadata": {"tokenizer.ggml.model": "bert"}}, "'bert' is not supported"),
         ({"metadata": {"tokenizer.ggml.model": None}}, "None is not supported"),

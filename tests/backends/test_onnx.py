@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ import pytest
 from numpy.typing import NDArray
 
 from lite.backends.base import Row
+from lite.backends.cpu import onnx as module
+from lite.backends.cpu import onnx_session
 from lite.backends.cpu.onnx import OnnxBackend
-from lite.errors import BackendError
+from lite.errors import BackendError, Interrupted
 from lite.params import SamplingParams
 from lite.quant.gguf import GGUFFile, open_gguf
 from lite.quant.onnx import FORMATS, Format
 from tests import reference
 from tests.gguf_files import llama3_rope_freqs, write_gguf
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
+ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3")
 PRODUCTS = {"int8-row": reference.int8_row_product, "q8": reference.q8_product, "q4": reference.q4_product}
 PARAMS = SamplingParams()
 WORDS = np.random.default_rng(0).integers(0, 300, 700).tolist()  # any tokens
@@ -76,8 +79,9 @@ def last_logits(backend: OnnxBackend, slot: int, ids: Sequence[int], start: int 
         {"head_dim": 12},
         {"hidden_size": 72, "intermediate_size": 100, "num_heads": 3, "num_kv_heads": 1},
         {"rope_freqs": llama3_rope_freqs(old=8)},
+        {"metadata": {"gemma3.attention.sliding_window": 7, "gemma3.attention.sliding_window_pattern": 2}},
     ],
-    ids=["even", "padded-heads", "ragged", "rope-factors"],
+    ids=["even", "padded-heads", "ragged", "rope-factors", "windows"],
 )
 def test_float_logits_are_the_models(tmp_path: Path, architecture: str, tied: bool, sizes: dict[str, Any]) -> None:
     file = open_gguf(write_gguf(tmp_path / "m.gguf", architecture=architecture, tied=tied, **sizes))
@@ -179,7 +183,7 @@ def test_any_sequence_of_calls_leaves_what_a_fresh_start_would(wide: GGUFFile) -
     held: dict[int, list[int]] = {}
     for _ in range(120):
         slot = int(generator.integers(9))
-        match int(generator.integers(5)):
+        match int(generator.integers(6)):
             case 0:
                 start = int(generator.integers(len(held.get(slot, [])) + 1))
                 new = generator.integers(0, 300, int(generator.integers(0, 20))).tolist()
@@ -193,6 +197,10 @@ def test_any_sequence_of_calls_leaves_what_a_fresh_start_would(wide: GGUFFile) -
             case 2 if slot in held:
                 backend.release(slot)
                 del held[slot]
+            case 3 if any(held.values()):
+                source = int(generator.choice([source for source, ids in held.items() if ids]))
+                backend.restore(slot, len(held[source]), backend.save(source))
+                held[slot] = held[source]
             case _ if held:
                 slots = generator.permutation(list(held))[: int(generator.integers(1, 7))].tolist()
                 rows = [row(slot, len(held[slot]), int(generator.integers(300))) for slot in slots]
@@ -276,6 +284,30 @@ def test_an_error_of_the_runtime_is_one_line(wide: GGUFFile) -> None:
     with pytest.raises(BackendError, match="a step of the model failed") as caught:
         backend.next_logits([row(0, 0, 10**6)])
     assert "\n" not in str(caught.value)
+
+
+def test_an_interrupted_call_leaves_a_backend_that_works(wide: GGUFFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = OnnxBackend(wide, num_slots=2)
+    expected = last_logits(backend, 0, WORDS[:300])
+
+    @contextmanager
+    def at_once(stop: Callable[[], bool], end: Callable[[], None]) -> Iterator[None]:
+        if stop():
+            end()
+        yield
+
+    monkeypatch.setattr(module, "LONG_CALL", 0)
+    monkeypatch.setattr(onnx_session, "watched", at_once)
+    for looks in (0, 3):  # a look before a chunk and one within it
+        left = iter([False] * looks)
+        backend.watch(lambda left=left: next(left, True))  # type: ignore[misc]
+        with pytest.raises(Interrupted):
+            backend.extend(1, 0, WORDS[:299])
+    with pytest.raises(Interrupted):
+        backend.next_logits([row(0, 300, 1)])
+    backend.watch(lambda: False)
+    np.testing.assert_array_equal(last_logits(backend, 1, WORDS[:300]), expected)
+    np.testing.assert_array_equal(last_logits(backend, 0, WORDS[:300], start=299), expected)
 
 
 def test_closing_frees_the_memory_and_may_be_repeated(wide: GGUFFile) -> None:

@@ -4,38 +4,30 @@ Past and present keys and values are one memory: each layer writes the new posit
 prompt is written at batch 1; a step runs the branches that lie in neighbouring rows of these arrays.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from lite.backends.base import BackendSpec, Row
-from lite.backends.cpu.cores import suitable_threads
+from lite.backends.cpu.cores import count_weights, suitable_threads
+from lite.backends.cpu.onnx_session import address, one_line, open_session, run_session
 from lite.backends.cpu.rows import KeyValueRows
-from lite.backends.host import HostBackend
+from lite.backends.host import LONG_CALL, HostBackend
 from lite.errors import BackendError
-from lite.models import ModelConfig
 from lite.params import SamplingParams
 from lite.quant.gguf import GGUFFile
-from lite.quant.onnx import Format, open_graph
+from lite.quant.onnx import VERSION, Format, open_graph
 from lite.quant.packing import HeadLayout
+from lite.quant.rotary import rotations
 
 __all__ = ["OnnxBackend"]
 
-_RUNTIME_ERRORS: tuple[type[Exception], ...] = (
-    *(error for error in vars(runtime_errors).values() if isinstance(error, type) and issubclass(error, Exception)),
-    MemoryError,
-    RuntimeError,
-)
 _SHORTEST = 2  # tokens at once when writing: a single one would take other kernels, with other bits
 _CROWD = 17  # rows: more than one tile of any kernel seen, and no multiple of one
-_QUIET = 3  # log severity: errors only
-_SPIN_MICROSECONDS = "50"  # an idle thread waits awake: endless waiting doubled a step's time on a busy machine
 
 
 class OnnxBackend(HostBackend):
@@ -70,6 +62,7 @@ class OnnxBackend(HostBackend):
         )
         super().__init__(spec, forbidden_ids)
         self._config = config
+        self._num_weights = count_weights(file.tensors.values())
         self._head_dim = HeadLayout(config.head_dim, config.rope_interleaved).padded_dim
         self._rows = KeyValueRows(
             num_slots=num_slots,
@@ -81,7 +74,7 @@ class OnnxBackend(HostBackend):
         self._session: Any = _session(file, format, threads or suitable_threads(file.tensors.values()))
         self._generation = -1  # of the rows that the bindings and tables below belong to
         self._bindings: dict[tuple[int, int], Any] = {}
-        self._tables: tuple[NDArray[np.float32], ...] = ()
+        self._tables: dict[str, NDArray[np.float32]] = {}
         self._batch = _Batch(num_slots, 1, num_slots, config.vocab_size)
         self._spec = replace(spec, batch_invariant=self._is_batch_invariant())
 
@@ -95,7 +88,7 @@ class OnnxBackend(HostBackend):
         batch.last[places] = positions
         batch.total[()] = max(positions) + 1
         batch.wanted[: len(rows)] = places
-        self._run(self._step_binding(first, len(rows)))
+        self._run(self._step_binding(first, len(rows)), len(rows))
         for row in rows:
             self._rows.set_length(row.slot, row.position + 1)
         return batch.logits[: len(rows)]
@@ -113,7 +106,7 @@ class OnnxBackend(HostBackend):
         batch.last[0] = start + count - 1
         batch.total[()] = start + count
         batch.wanted[:] = np.arange(num_logits)
-        self._run(self._bound(batch, row, 1, num_logits))
+        self._run(self._bound(batch, row, 1, num_logits), count)
         self._rows.set_length(slot, start + len(ids))
         return batch.logits if scored else None
 
@@ -124,11 +117,23 @@ class OnnxBackend(HostBackend):
     def release(self, slot: int) -> None:
         self._rows.release(slot)
 
+    @property
+    def state_kind(self) -> str:
+        return f"onnxruntime {onnxruntime.__version__} {self._spec.format} {VERSION}"
+
+    def save(self, slot: int) -> NDArray[np.uint8]:
+        return self._rows.content(slot).reshape(-1).view(np.uint8)
+
+    def restore(self, slot: int, length: int, state: NDArray[np.uint8]) -> None:
+        self._make_room(length, [slot])
+        heads = len(self._rows.arrays), self._config.num_kv_heads, length, self._head_dim
+        self._rows.fill(slot, state.view(np.float32).reshape(heads))
+
     def close(self) -> None:
         self._session = None
         self._bindings.clear()
         self._rows.clear()
-        self._tables = ()
+        self._tables = {}
         self._batch = _Batch(0, 1, 0, self._spec.vocab_size)
 
     def _is_batch_invariant(self) -> bool:
@@ -147,7 +152,7 @@ class OnnxBackend(HostBackend):
             raise BackendError(
                 f"{length} tokens exceed the context of {self._spec.context_length} that was set at load"
             )
-        with _one_line(f"no memory for the keys and values of {length} tokens"):
+        with one_line(f"no memory for the keys and values of {length} tokens"):
             self._rows.reserve(0, length + _SHORTEST - 1)
             for slot in slots:
                 self._rows.row(slot)
@@ -164,7 +169,16 @@ class OnnxBackend(HostBackend):
         if self._generation != self._rows.generation:
             self._generation = self._rows.generation
             self._bindings.clear()
-            self._tables = _rotations(self._config, self._rows.num_positions, self._head_dim)
+            self._tables = self._rotations()
+
+    def _rotations(self) -> dict[str, NDArray[np.float32]]:
+        """By the graph's names of its inputs; those of local layers only where there are any."""
+        size = self._rows.num_positions, self._head_dim
+        tables = dict(zip(("cos_cache", "sin_cache"), rotations(self._config, *size), strict=True))
+        if any(self._config.local_layers):
+            local = rotations(self._config, *size, local=True)
+            tables |= zip(("local_cos_cache", "local_sin_cache"), local, strict=True)
+        return tables
 
     def _bound(self, batch: "_Batch", row: int, count: int, num_logits: int) -> Any:
         """An IOBinding of addresses: the arrays must outlive it."""
@@ -175,21 +189,20 @@ class OnnxBackend(HostBackend):
             "seqlens_k": batch.last[:count],
             "total_sequence_length": batch.total,
             "row_index": batch.wanted[:num_logits],
-            "cos_cache": self._tables[0],
-            "sin_cache": self._tables[1],
+            **self._tables,
         }
         for name, array in inputs.items():
-            binding.bind_input(name, *_address(array))
+            binding.bind_input(name, *address(array))
         for index, array in enumerate(self._rows.arrays):
             name = f"{('key', 'value')[index % 2]}.{index // 2}"
-            binding.bind_input(f"past_{name}", *_address(array[row : row + count]))
-            binding.bind_output(f"present_{name}", *_address(array[row : row + count]))
-        binding.bind_output("logits", *_address(batch.logits[:num_logits]))
+            binding.bind_input(f"past_{name}", *address(array[row : row + count]))
+            binding.bind_output(f"present_{name}", *address(array[row : row + count]))
+        binding.bind_output("logits", *address(batch.logits[:num_logits]))
         return binding
 
-    def _run(self, binding: Any) -> None:
-        with _one_line("a step of the model failed"):
-            self._session.run_with_iobinding(binding)
+    def _run(self, binding: Any, num_tokens: int) -> None:
+        is_long = num_tokens * self._num_weights > LONG_CALL
+        run_session(self._session, binding, self._stop if is_long else None)
 
 
 class _Batch:
@@ -204,34 +217,5 @@ class _Batch:
 
 
 def _session(file: GGUFFile, weight_format: Format, threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = _QUIET
-    options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_MICROSECONDS)
-    options.enable_mem_pattern = False  # a plan for each length of prompt would pile up
-    onnxruntime.disable_telemetry_events()
-    with open_graph(file, weight_format) as path, _one_line("the model's graph could not be loaded"):
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def _rotations(config: ModelConfig, positions: int, head_dim: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cosines and sines (positions, head_dim / 2) of the rotary embedding, arXiv:2104.09864; padding does not turn."""
-    pairs = config.head_dim // 2
-    frequencies = config.rope_theta ** (-np.arange(pairs) / pairs) / np.array(config.rope_factors or 1.0)
-    angles = np.zeros((positions, head_dim // 2))
-    angles[:, :pairs] = np.outer(np.arange(positions), frequencies)
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-
-
-def _address(array: NDArray[Any]) -> tuple[str, int, type[np.generic], tuple[int, ...], int]:
-    """Device, its number, element type, shape and address, as IOBinding takes them."""
-    return "cpu", 0, array.dtype.type, array.shape, array.ctypes.data
-
-
-@contextmanager
-def _one_line(what: str) -> Iterator[None]:
-    """Turn ONNX Runtime's errors into one of ours."""
-    try:
-        yield
-    except _RUNTIME_ERRORS as error:
-        raise BackendError(f"{what}: {' '.join(str(error).split())[:300]}") from None
+    with open_graph(file, weight_format) as path:
+        return open_session(path, threads)

@@ -1,0 +1,46 @@
+"""The JSON files of a model's folder."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lite.errors import ModelError
+
+__all__ = ["chat_template", "optional_json", "read_json"]
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """An object. Raises ModelError, which names the file."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent}: {path.name} is missing; download the folder whole") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no JSON object")
+    return content
+
+
+def optional_json(path: Path) -> Mapping[str, Any]:
+    """Likewise; empty where there is no such file."""
+    return read_json(path) if path.exists() else {}
+
+
+def chat_template(folder: Path) -> str:
+    """From a file of its own, or from the tokenizer's configuration, where there may be several; "" without any."""
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        try:
+            return path.read_text("utf-8")
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read {path}: {error}") from None
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        template = optional_json(folder / name).get("chat_template")
+        if isinstance(template, list):
+            named = [one for one in template if isinstance(one, Mapping)]
+            template = next((one.get("template") for one in named if one.get("name") == "default"), None)
+        if isinstance(template, str):
+            return template
+    return ""
