@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lite.budget import Budget
     from lite.errors import (
         BackendError,
+        Interrupted,
         InvalidRequest,
         LiteError,
         MissingExtra,
@@ -34,7 +35,19 @@ if TYPE_CHECKING:
     from lite.registry import RemoteConfig
     from lite.results import Progress, Result
     from lite.runner import drive, run
-    from lite.sampler import Answer, Cancel, Candidate, Chunk, Finished, Question, Request, Sampler, Strategy, Traits
+    from lite.sampler import (
+        Answer,
+        Cancel,
+        Candidate,
+        Chunk,
+        Finished,
+        Interruptible,
+        Question,
+        Request,
+        Sampler,
+        Strategy,
+        Traits,
+    )
 
     __version__: str
 
@@ -47,6 +60,8 @@ __all__ = [
     "Chat",
     "Chunk",
     "Finished",
+    "Interrupted",
+    "Interruptible",
     "InvalidRequest",
     "Ledger",
     "LiteError",
@@ -82,6 +97,7 @@ _HOMES = {
     "lite.budget": ("Budget",),
     "lite.errors": (
         "BackendError",
+        "Interrupted",
         "InvalidRequest",
         "LiteError",
         "MissingExtra",
@@ -105,6 +121,7 @@ _HOMES = {
         "Candidate",
         "Chunk",
         "Finished",
+        "Interruptible",
         "Question",
         "Request",
         "Sampler",

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TypeAlias, Unpack
 
 from lite.config import cache_folder
 from lite.errors import LiteError
-from lite.options import Asked, Options, check_names, make_question, make_strategy, name_of
+from lite.options import Asked, Options, check_names, make_question, make_strategy, name_of, questions_at_once
 from lite.results import Progress, Result
 from lite.runner import Tick, drive
 from lite.sampler import Answer, Chunk, Event, Finished, Request, Sampler, Strategy, Traits
+from lite.shares import Shares
 from lite.timings import Timings, automatic, load_timings, measure, save_timings
 from lite.worker import Job, Worker
 
@@ -34,14 +35,19 @@ def load(
     context: int | None = None,
     threads: int | None = None,
     remote: "RemoteConfig | None" = None,
+    prompt_cache: int | None = None,
+    mesh: str = "",
 ) -> "Model":
-    """Open a model: a GGUF file, the name of one that `lite ls` shows, or the embedded model.
+    """Open a model: a GGUF file, a folder with an ONNX model, a name that `lite ls` shows, or the embedded model.
 
     `samples` is how many are drawn at once, fewer where memory is short; the others wait for their turn. `context` is
     how many tokens prompt and answer may have together (None: the model's own limit, but 4096 at most), `format` how
     the engine keeps the weights (None: the engine's default). `remote` is the server that strategies know as
-    "remote": only those that name it ask it, such as "cascade". Raises ModelError, NotEnoughMemory before anything is
-    loaded, MissingExtra and UsageError, and ValueError for a number below 1.
+    "remote": only those that name it ask it, such as "cascade". `prompt_cache` is how many bytes of the keys and
+    values of long prompts are kept on the disk, for later processes with the same prompt; None keeps nothing.
+    `mesh` splits rows and heads over devices where the engine can: "data=4,model=2". Raises
+    ModelError, NotEnoughMemory before anything is loaded, MissingExtra and UsageError, and ValueError for a number
+    below 1.
     """
     from lite.registry import open_remote, open_sampler
 
@@ -50,9 +56,26 @@ def load(
         if remote is not None:
             samplers["remote"] = open_remote(remote)
             on_failure.callback(samplers["remote"].close)
-        opened = open_sampler(path, backend, format=format, num_slots=samples, context_length=context, threads=threads)
+        opened = open_sampler(
+            path,
+            backend,
+            format=format,
+            num_slots=samples,
+            context_length=context,
+            threads=threads,
+            prompt_cache=prompt_cache,
+            mesh=mesh,
+        )
         on_failure.pop_all()
-    return Model(opened.sampler, name=opened.name, engine=opened.engine, format=opened.format, samplers=samplers)
+    return Model(
+        opened.sampler,
+        name=opened.name,
+        engine=opened.engine,
+        format=opened.format,
+        samplers=samplers,
+        together=opened.batch_invariant,
+        slots=opened.num_slots,
+    )
 
 
 def solve(question: Asked, strategy: str | Strategy = "self-certainty", **options: Unpack[Options]) -> Result:
@@ -62,9 +85,12 @@ def solve(question: Asked, strategy: str | Strategy = "self-certainty", **option
 
 
 class Model:
-    """A loaded model. It owns its samplers, which run in a thread of the model's own: one call after the other.
+    """A loaded model. It owns its samplers, which run in a thread of the model's own.
 
-    `sampler` is what strategies know as "local"; `samplers` are others by name, such as "remote".
+    `sampler` is what strategies know as "local"; `samplers` are others by name, such as "remote". Calls that are made
+    at once share the batch, and change nothing in each other's answers; where they would (`together` is False, for a
+    format that is not batch-invariant) they follow one after the other. `slots` is how many samples are drawn at
+    once: as many questions of `solve_many` are under way as fill them (None: all).
 
     Calls raise ValueError for settings out of range, UsageError and its kin for what cannot be (also once the model
     is closed), BackendError when the engine fails; the model stays usable after each of them, and after a
@@ -81,6 +107,8 @@ class Model:
         engine: str,
         format: str,  # noqa: A002
         samplers: Mapping[str, Sampler] | None = None,
+        together: bool = True,
+        slots: int | None = None,
     ) -> None:
         if samplers and "local" in samplers:
             raise ValueError("samplers must not name 'local': that is the model's own")
@@ -89,7 +117,10 @@ class Model:
         self._name = name
         self._engine = engine
         self._format = format
-        self._worker = Worker(_closer(self._samplers.values()))
+        self._together = together
+        self._slots = slots
+        self._shares = {name: Shares(sampler) for name, sampler in self._samplers.items()}
+        self._worker = Worker(_closer(self._samplers.values()), _counter(self._shares.values()))
         self._close = weakref.finalize(self, self._worker.close)  # also when it is collected, and at exit
 
     @property
@@ -164,17 +195,29 @@ class Model:
         questions = [make_question(one, options) for one in asked]
         made = make_strategy(strategy, options)
         name = name_of(strategy)
-        samplers, budget, is_auto = self._samplers, options.get("budget"), options.get("samples") == "auto"
-        path = self._timings_path
+        budget, is_auto = options.get("budget"), options.get("samples") == "auto"
+        samplers, shares, path, worker = self._samplers, self._shares, self._timings_path, self._worker
+        slots = self._slots
 
         def work() -> Generator[Tick, None, list[_Told]]:
             strategy = automatic(made, _timings(samplers["local"], path)) if is_auto else made
-            return _answers(drive(strategy, questions, samplers, budget=budget), samplers)
+            with ExitStack() as stack:
+                own = {name: stack.enter_context(closing(each.share())) for name, each in shares.items()}
+                ticks = drive(
+                    strategy,
+                    questions,
+                    own,
+                    budget=budget,
+                    concurrency=None if slots is None else questions_at_once(strategy, slots),
+                    stop=worker.is_cancelled,
+                    rest=worker.rest,
+                )
+                return (yield from _answers(ticks, samplers))
 
         def finish(answers: list[_Told]) -> list[Result]:
             return [self._result(told, name) for told in answers]
 
-        return Job(work, keep_updates=keep_updates), finish
+        return Job(work, keep_updates=keep_updates, alone=is_auto or not self._together), finish
 
     @property
     def _timings_path(self) -> Path:
@@ -265,6 +308,12 @@ def _failures(events: Iterable[Event], samplers: Mapping[str, Sampler]) -> Itera
             name = event.request.sampler
             told: Mapping[Request, str] = getattr(samplers[name], "failures", {})
             yield f"{name}: {told.get(event.request) or event.reason}"
+
+
+def _counter(shares: Iterable[Shares]) -> Callable[[], int]:
+    """Counts what any of them gave. It holds the shares, not the model."""
+    held = tuple(shares)
+    return lambda: sum(each.num_given for each in held)
 
 
 def _closer(samplers: Iterable[Sampler]) -> Callable[[], None]:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["cache_folder", "config_file", "embedded_model", "graph_folder", "model_folders"]
+__all__ = [
+    "cache_folder",
+    "config_file",
+    "converted_folder",
+    "embedded_model",
+    "engine_figures_folder",
+    "graph_folder",
+    "model_folders",
+    "prompt_folder",
+]
 
 
 def cache_folder() -> Path:
@@ -24,9 +33,24 @@ def config_file() -> Path:
     return folder / "config.toml"
 
 
+def converted_folder() -> Path:
+    """GGUF files made of Hugging Face folders, keyed by content."""
+    return cache_folder() / "converted"
+
+
 def graph_folder() -> Path:
     """Graphs built from model files, keyed by content."""
     return cache_folder() / "graphs"
+
+
+def prompt_folder() -> Path:
+    """Keys and values of long prompts, where that was asked for."""
+    return cache_folder() / "prompts"
+
+
+def engine_figures_folder() -> Path:
+    """How long each engine's steps take, of the models that were measured."""
+    return cache_folder() / "engines"
 
 
 def model_folders() -> tuple[Path, ...]:

@@ -9,6 +9,7 @@
     │   └── MissingExtra       an optional part is not installed
     ├── ModelError             the model file is missing, damaged, or of a kind we do not read
     ├── BackendError           the engine failed: NaN logits, a session that would not start
+    │   └── Interrupted        nothing failed: it was told to stop in the middle of a step
     └── StrategyError          a strategy broke the interface's rules
 
 Each message is one line that names the value, the limit and the way out. Values out of range in a settings
@@ -17,6 +18,7 @@ object raise the standard `ValueError`, so that nobody needs to import this modu
 
 __all__ = [
     "BackendError",
+    "Interrupted",
     "InvalidRequest",
     "LiteError",
     "MissingExtra",
@@ -70,6 +72,13 @@ class ModelError(LiteError):
 
 class BackendError(LiteError):
     """The engine failed in the middle of its work."""
+
+
+class Interrupted(BackendError):
+    """The engine was told to stop, and did so in the middle of its work; it can be used again."""
+
+    def __init__(self) -> None:
+        super().__init__("the computation was interrupted")
 
 
 class StrategyError(LiteError):

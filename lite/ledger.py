@@ -13,7 +13,7 @@ class Ledger:
     """
 
     prompt_tokens: int = 0  # prompt tokens that were computed
-    cached_tokens: int = 0  # prompt, parent and prefix tokens whose KV was shared instead of computed
+    cached_tokens: int = 0  # prompt, parent and prefix tokens whose KV was shared, or read from a file, not computed
     forced_tokens: int = 0  # prefix tokens: forced text, probes, scored continuations
     drawn_tokens: int = 0  # sampled tokens that the strategy was given
     discarded_tokens: int = 0  # sampled past a decision and thrown away

@@ -10,7 +10,17 @@ from lite.params import Chat, Message, Prompt, SamplingParams
 from lite.sampler import Question, Strategy
 from lite.thinking import bounded, thinking_budget
 
-__all__ = ["Asked", "Options", "check_names", "make_question", "make_strategy", "name_of", "num_at_once", "num_samples"]
+__all__ = [
+    "Asked",
+    "Options",
+    "check_names",
+    "make_question",
+    "make_strategy",
+    "name_of",
+    "num_at_once",
+    "num_samples",
+    "questions_at_once",
+]
 
 Asked: TypeAlias = str | Chat | Question
 """A question in words, a conversation, or a Question with choices, an extractor or an equivalence of its own."""
@@ -109,6 +119,17 @@ def num_samples(strategy: Strategy) -> int:
 def num_at_once(strategy: Strategy) -> int:
     """How many branches a strategy wants to be live together: what slots are made for."""
     return _most(strategy, ("at_once", "samples"))
+
+
+def questions_at_once(strategy: Strategy, num_slots: int) -> int:
+    """How many questions keep so many slots full.
+
+    One more than fits, so that no slot is idle while others end; but none for a strategy that forks, whose probes
+    would wait for a slot while their branches draw on.
+    """
+    forks = any("fork" in abilities for abilities in strategy.needs.values())
+    fitting = num_slots // num_at_once(strategy)
+    return max(1, fitting if forks else fitting + 1)
 
 
 def _most(strategy: Strategy, names: tuple[str, ...]) -> int:

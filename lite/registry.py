@@ -1,14 +1,18 @@
 """Where engines are put together: the only module that imports backends, and engines only inside small functions."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lite.backends.remote_config import OFFERED, RemoteConfig
+from lite.config import engine_figures_folder, prompt_folder
 from lite.errors import BackendError, LiteError, MissingExtra, UsageError
+from lite.library import resolve, shown_name
 from lite.models import (
     ModelConfig,
     ModelDescription,
@@ -16,12 +20,13 @@ from lite.models import (
     describe,
     memory_needed,
     require_memory,
-    resolve,
 )
 
 if TYPE_CHECKING:
     from lite.backends.base import Backend
+    from lite.engine_choice import Measured
     from lite.quant.gguf import GGUFFile
+    from lite.quant.onnx_folder import OnnxFolder
     from lite.sampler import Sampler
 
 __all__ = [
@@ -33,8 +38,12 @@ __all__ = [
     "RemoteConfig",
     "WeightFormat",
     "default_threads",
+    "describe_model",
+    "join_hosts",
+    "measure_engines",
     "open_remote",
     "open_sampler",
+    "warm_up",
     "weights_bytes",
 ]
 
@@ -61,6 +70,7 @@ class EngineSettings:
     context_length: int
     threads: int | None  # None: the engine's choice
     forbidden_ids: Collection[int]
+    mesh: str = ""  # how many devices rows and heads are split over; "": one device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +83,10 @@ class EngineEntry:
     formats: Mapping[str, WeightFormat]  # the default first; empty where the file decides
     open: "Callable[[GGUFFile, EngineSettings], Backend]"
     format_of: Callable[[ModelDescription], tuple[str, WeightFormat]] | None = None  # the file's own
+    package: str = ""  # the name under which the module is installed; "": the module's own
+    also_needs: tuple[str, ...] = ()  # other modules of the extra
+    takes_mesh: bool = False
+    default_format: Callable[[], str] | None = None  # where it depends on the device; it loads the engine
 
     def formats_of(self, description: ModelDescription) -> Mapping[str, WeightFormat]:
         """Those that this model can be run in, the default first."""
@@ -87,6 +101,8 @@ class OpenedModel:
     name: str
     engine: str
     format: str
+    batch_invariant: bool  # a sample's bits are the same whatever is drawn beside it
+    num_slots: int  # samples that are drawn at once
 
 
 def _open_onnx(file: "GGUFFile", settings: EngineSettings) -> "Backend":
@@ -117,6 +133,30 @@ def _open_llama(file: "GGUFFile", settings: EngineSettings) -> "Backend":
     )
 
 
+def _open_jax(file: "GGUFFile", settings: EngineSettings) -> "Backend":
+    from typing import cast
+
+    from lite.backends.jax.backend import Format, JaxBackend
+    from lite.backends.jax.mesh import Placement, mesh_of, parse_mesh
+
+    if settings.threads is not None:
+        _log.info("the engine jax takes as many threads as it likes, not %d", settings.threads)
+    return JaxBackend(
+        file,
+        format=cast(Format, settings.format),
+        num_slots=settings.num_slots,
+        context_length=settings.context_length,
+        forbidden_ids=settings.forbidden_ids,
+        placement=Placement(mesh_of(parse_mesh(settings.mesh), file.config)) if settings.mesh else None,
+    )
+
+
+def _jax_format() -> str:
+    from lite.backends.jax.backend import default_format
+
+    return default_format()
+
+
 def _format_of_file(description: ModelDescription) -> tuple[str, WeightFormat]:
     from lite.backends.cpu.llama_formats import file_format
 
@@ -142,12 +182,29 @@ ENGINES: dict[str, EngineEntry] = {
         module="llama_cpp",
         extra="llama",
         adapter="lite.backends.cpu.llama_api",
+        package="llama-cpp-python",
         formats={},
         open=_open_llama,
         format_of=_format_of_file,
     ),
+    "jax": EngineEntry(
+        module="jax",
+        extra="jax",
+        adapter="lite.backends.jax.backend",
+        formats={
+            "f32": WeightFormat(bits=32, head_bits=32, batch_invariant=False),
+            "bf16": WeightFormat(bits=16, head_bits=16, batch_invariant=False),
+            "int8": WeightFormat(bits=8, head_bits=8, batch_invariant=False),
+        },
+        open=_open_jax,
+        also_needs=("flax",),
+        takes_mesh=True,
+        default_format=_jax_format,
+    ),
 }
-"""By name; the first is what "auto" takes."""
+"""By name; the first is what "auto" takes of a model that was not measured, see `measure_engines`."""
+
+_MEASURED = ("onnx", "llama")
 
 
 def open_sampler(
@@ -158,8 +215,15 @@ def open_sampler(
     num_slots: int,
     context_length: int | None,
     threads: int | None,
+    prompt_cache: int | None = None,
+    mesh: str = "",
 ) -> OpenedModel:
     """Open a model on an engine; what cannot be is refused before anything large is loaded.
+
+    "auto" is the engine whose steps of `num_slots` branches are shortest by what `measure_engines` has kept of this
+    model on this machine, and the first of ENGINES where it has nothing. `prompt_cache` is how many bytes of long
+    prompts' keys and values are kept on the disk, of all models together. `mesh` ("data=4,model=2") splits rows and
+    heads over devices, for an engine that can.
 
     `num_slots` is how many branches are drawn at once at most: fewer where memory is short, as long as the format is
     batch-invariant, so that it costs time only.
@@ -169,17 +233,30 @@ def open_sampler(
     """
     from lite.chat import ChatCodec
     from lite.engine import Engine
+    from lite.engine.prompts import saved_prompts
     from lite.quant.gguf import open_gguf
+    from lite.quant.onnx_folder import is_onnx_folder
 
-    for name, number in (("samples", num_slots), ("context", context_length), ("threads", threads)):
+    numbers = {"samples": num_slots, "context": context_length, "threads": threads, "prompt_cache": prompt_cache}
+    for name, number in numbers.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
-    engine = next(iter(ENGINES)) if backend == "auto" else _known("engine", backend, ENGINES)
-    entry = ENGINES[engine]
-    with open_gguf(resolve(path)) as file:
+    located = resolve(path)
+    if is_onnx_folder(located):
+        with _loading("onnx", ENGINES["onnx"]):
+            folder = _open_folder(located, backend, format, num_slots, context_length, threads)
+            return replace(folder, name=shown_name(path, located))
+    with open_gguf(located) as file:
+        is_auto = backend == "auto"
+        engine = _automatic(file, format, num_slots) if is_auto else _known("engine", backend, ENGINES)
+        entry = ENGINES[engine]
+        if mesh and not entry.takes_mesh:
+            able = ", ".join(name for name, other in ENGINES.items() if other.takes_mesh)
+            raise UsageError(f"the engine {engine} runs on one device, a mesh is for {able}: name it, or leave it out")
         description = describe(file)
         formats = entry.formats_of(description)
-        chosen = next(iter(formats)) if format is None else _known(f"format of {engine}", format, formats)
+        chosen = _default_format(engine, entry, formats) if format is None else format
+        chosen = _known(f"format of {engine}", chosen, formats)
         context = _context(context_length, file.config)
         slots = _slots(num_slots, context, description, formats[chosen])
         codec = ChatCodec(file)
@@ -189,9 +266,59 @@ def open_sampler(
             context_length=context,
             threads=threads,
             forbidden_ids=codec.forbidden_ids,
+            mesh=mesh,
         )
-        opened = Engine(_open(engine, entry, file, settings), codec)
-        return OpenedModel(sampler=opened, name=file.path.stem, engine=engine, format=chosen)
+        ready = _open(engine, entry, file, settings)
+        prompts = saved_prompts(ready, file.content_hash(), prompt_folder(), prompt_cache) if prompt_cache else None
+        opened = Engine(ready, codec, prompts)
+        return OpenedModel(
+            sampler=opened,
+            name=shown_name(path, located),
+            engine=engine,
+            format=chosen,
+            batch_invariant=opened.backend.spec.batch_invariant,
+            num_slots=opened.backend.spec.num_slots,
+        )
+
+
+def measure_engines(path: str | PathLike[str] | None, num_slots: int) -> "tuple[Measured, ...]":
+    """Time the steps of the engines that "auto" chooses between, each in its default format, and keep the figures.
+
+    One that does not open the model, or is not installed, is left out with a word. Raises what `open_sampler` does
+    where none opens it, and OSError where the figures cannot be kept.
+    """
+    from lite.engine_choice import Measured, save_figures
+    from lite.quant.gguf import open_gguf
+    from lite.timings import measure, smaller
+
+    measured: list[Measured] = []
+    for name in _MEASURED:
+        try:
+            opened = open_sampler(path, name, format=None, num_slots=num_slots, context_length=None, threads=None)
+        except LiteError as error:
+            if name == _MEASURED[-1] and not measured:
+                raise
+            _log.warning("%s is left out: %s", name, error)
+            continue
+        with closing(opened.sampler) as sampler:
+            timings = smaller(measure(sampler), measure(sampler))
+        measured.append(Measured(engine=name, format=opened.format, timings=timings))
+    with open_gguf(resolve(path)) as file:
+        save_figures(measured, _figures(file))
+    return tuple(measured)
+
+
+def describe_model(path: Path) -> tuple[ModelDescription, Mapping[str, Mapping[str, WeightFormat]]]:
+    """What is at a path, and by engine the formats in which it can be run, the default first. Raises ModelError."""
+    from lite.quant.gguf import open_gguf
+    from lite.quant.onnx_folder import is_onnx_folder, open_onnx_folder
+
+    if is_onnx_folder(path):
+        folder = open_onnx_folder(path)
+        return describe(folder), {"onnx": _folder_formats(folder)}
+    with open_gguf(path) as file:
+        description = describe(file)
+        return description, {name: entry.formats_of(description) for name, entry in ENGINES.items()}
 
 
 def open_remote(config: RemoteConfig) -> "Sampler":
@@ -200,13 +327,50 @@ def open_remote(config: RemoteConfig) -> "Sampler":
     Offline, it is taken to be able to do all that a server may, and withholds every branch: so a strategy that would
     ask it goes on with what is local. Raises UsageError where the key cannot be had, and MissingExtra.
     """
-    from dataclasses import replace
-
     from lite.backends.remote import RemoteSampler
 
     if config.offline and config.can is None:
         config = replace(config, can=OFFERED)
     return RemoteSampler(config)
+
+
+def warm_up(
+    path: str | PathLike[str] | None,
+    *,
+    format: str | None,  # noqa: A002  # what users call it
+    num_slots: int,
+    context_length: int | None,
+    mesh: str,
+    prompt_length: int,
+    max_tokens: int,
+) -> int:
+    """Compile ahead what the engine jax needs for a prompt's samples, into the cache; returns how many programs.
+
+    Raises what `open_sampler` does.
+    """
+    from typing import cast
+
+    opened = open_sampler(
+        path, "jax", format=format, num_slots=num_slots, context_length=context_length, threads=None, mesh=mesh
+    )
+    with closing(opened.sampler) as sampler:
+        from lite.backends.jax.backend import JaxBackend
+        from lite.engine import Engine
+
+        engine = cast(Engine, sampler)
+        backend = cast(JaxBackend, engine.backend)
+        return backend.compile_ahead(engine.codec.end_ids, prompt_length=prompt_length, max_tokens=max_tokens)
+
+
+def join_hosts(text: str) -> None:
+    """Make this process one of several that share a mesh, before a model is opened: "0/2@host:port", or "auto".
+
+    Raises UsageError and MissingExtra.
+    """
+    with _loading("jax", ENGINES["jax"]):
+        from lite.backends.jax.mesh import join_hosts
+
+        join_hosts(text)
 
 
 def default_threads() -> int:
@@ -223,13 +387,92 @@ def weights_bytes(config: ModelConfig, num_parameters: int, weight_format: Weigh
     return int(layers * weight_format.bits + 2 * matrix * weight_format.head_bits) // 8
 
 
+def _open_folder(
+    path: Path,
+    backend: str,
+    weight_format: str | None,
+    num_slots: int,
+    context_length: int | None,
+    threads: int | None,
+) -> OpenedModel:
+    """A folder of ONNX files, which are its formats. No prompts of it are kept on the disk."""
+    from lite.backends.cpu.onnx_folder import OnnxFolderBackend
+    from lite.chat import ChatCodec
+    from lite.engine import Engine
+    from lite.quant.onnx_folder import open_onnx_folder
+
+    if backend not in ("auto", "onnx"):
+        raise UsageError(f"the engine {backend!r} runs no ONNX folders, only 'onnx' does: leave the engine out")
+    folder = open_onnx_folder(path, weight_format)
+    context = _context(context_length, folder.config)
+    slots = _slots(num_slots, context, describe(folder), _folder_formats(folder)[folder.format])
+    codec = ChatCodec(folder, folder.tokenizer)
+    opened = OnnxFolderBackend(
+        folder, num_slots=slots, context_length=context, threads=threads, forbidden_ids=codec.forbidden_ids
+    )
+    return OpenedModel(
+        sampler=Engine(opened, codec),
+        name=folder.name,
+        engine="onnx",
+        format=folder.format,
+        batch_invariant=opened.spec.batch_invariant,
+        num_slots=opened.spec.num_slots,
+    )
+
+
+def _folder_formats(folder: "OnnxFolder") -> Mapping[str, WeightFormat]:
+    """By what the files take on the disk. Fused attention in floating point is known to keep a row's bits."""
+    num_parameters = describe(folder).num_parameters
+    exact = ("f32", "f16") if folder.signature.fused else ()
+    sizes = {name: 8 * num_bytes / num_parameters for name, num_bytes in folder.formats.items()}
+    return {
+        name: WeightFormat(bits=bits, head_bits=bits, batch_invariant=name in exact) for name, bits in sizes.items()
+    }
+
+
+def _automatic(file: "GGUFFile", weight_format: str | None, num_branches: int) -> str:
+    from lite.engine_choice import fastest, load_figures
+
+    default = next(iter(ENGINES))
+    if not engine_figures_folder().is_dir():
+        return default
+    measured = [one for one in load_figures(_figures(file)) if weight_format in (None, one.format)]
+    chosen = fastest(measured, num_branches).engine if measured else default
+    for one in measured:
+        seconds = one.timings.of(num_branches)
+        _log.info("%s %s: %.4f s a step of %d samples", one.engine, one.format, seconds, num_branches)
+    return chosen
+
+
+def _figures(file: "GGUFFile") -> Path:
+    """Where a model's figures are on this machine."""
+    from lite.engine_choice import figures_path
+
+    packages = [ENGINES[name].package or ENGINES[name].module for name in _MEASURED]
+    return figures_path(file.content_hash(), default_threads(), packages)
+
+
 def _open(name: str, entry: EngineEntry, file: "GGUFFile", settings: EngineSettings) -> "Backend":
-    try:
+    with _loading(name, entry):
         return entry.open(file, settings)
+
+
+def _default_format(name: str, entry: EngineEntry, formats: Mapping[str, WeightFormat]) -> str:
+    if entry.default_format is None:
+        return next(iter(formats))
+    with _loading(name, entry):
+        return entry.default_format()
+
+
+@contextmanager
+def _loading(name: str, entry: EngineEntry) -> Iterator[None]:
+    """Say what is missing when an engine cannot be imported."""
+    try:
+        yield
     except LiteError:
         raise
     except ImportError as error:
-        if entry.extra and error.name == entry.module:
+        if entry.extra and error.name in (entry.module, *entry.also_needs):
             raise MissingExtra(f"the engine {name}", entry.extra) from error
         raise BackendError(f"the engine {name} cannot be loaded ({error}): see `lite doctor`") from error
 

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, TypeAlias, overload
 
 from lite.budget import Budget
-from lite.errors import BackendError, LiteError, Unsupported
+from lite.errors import BackendError, Interrupted, LiteError, Unsupported
 from lite.record import Record
-from lite.sampler import Ability, Answer, Event, Finished, Question, Request, Sampler, Strategy
+from lite.sampler import Ability, Answer, Event, Finished, Interruptible, Question, Request, Sampler, Strategy
 from lite.task import Task
 
 __all__ = ["Budget", "Outcome", "Tick", "drive", "run"]
@@ -95,13 +96,16 @@ def drive(
     record: MutableMapping[int, Record] | None = None,
     concurrency: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    stop: Callable[[], bool] | None = None,
+    rest: Callable[[float], None] = time.sleep,
 ) -> Generator[Tick, None, None]:
     """Yield after every tick what happened, until every question has its outcome.
 
     Closing the iterator cancels every live branch on every sampler at once. `strategy` is one for all questions or
     a sequence of one for each; `budget` is each question's own; `record` gains a Record under each question's index;
     `concurrency` is how many questions are under way at once (None: all), read from `questions` as others end.
-    `clock` tells seconds.
+    `clock` tells seconds. `stop` is asked in the middle of a long step, from any thread: True raises Interrupted.
+    `rest` is called with seconds where several samplers are busy and nothing came.
 
     Raises Unsupported, before a token is drawn, when a strategy needs what its sampler cannot do, and ValueError
     when the strategies are not as many as the questions. A LiteError that concerns one question is its outcome. Any
@@ -114,7 +118,7 @@ def drive(
     for each in strategies:
         _check_needs(each, samplers)
     jobs = _paired(strategy, questions)
-    return _Runner(jobs, samplers, budget or Budget(), record, concurrency, clock).ticks()
+    return _Runner(jobs, samplers, budget or Budget(), record, concurrency, clock, stop or _never, rest).ticks()
 
 
 class _Runner:
@@ -128,6 +132,8 @@ class _Runner:
         record: MutableMapping[int, Record] | None,
         concurrency: int | None,
         clock: Callable[[], float],
+        stop: Callable[[], bool],
+        rest: Callable[[float], None],
     ) -> None:
         self._jobs = enumerate(jobs)
         self._samplers = samplers
@@ -135,12 +141,15 @@ class _Runner:
         self._record = record
         self._concurrency = concurrency
         self._clock = clock
+        self._stop = stop
+        self._rest = rest
         self._tasks: dict[int, Task] = {}  # whose outcome is not yet told
         self._owners: dict[str, dict[Request, Task]] = {name: {} for name in samplers}  # of live branches
         self._idle_rounds = 0
 
     def ticks(self) -> Generator[Tick, None, None]:
         try:
+            self._watch()
             while self._admit():
                 self._start_all()
                 self._stop_all()
@@ -149,6 +158,18 @@ class _Runner:
                 yield self._report()
         finally:
             self._abandon()
+
+    def _watch(self) -> None:
+        """Let long steps end when nobody waits for them any more."""
+        for name, sampler in self._samplers.items():
+            if isinstance(sampler, Interruptible):
+                sampler.watch(partial(self._must_stop, name))
+
+    def _must_stop(self, name: str) -> bool:
+        """Whether the drive is to stop, or every question with a branch at the sampler is past its time."""
+        if self._stop():
+            return True
+        return self._budget.seconds is not None and all(task.overdue for task in set(self._owners[name].values()))
 
     def _admit(self) -> bool:
         """Begin as many questions as may be under way; False when there is none."""
@@ -226,12 +247,16 @@ class _Runner:
             touched |= self._step(name, wait)
         self._idle_rounds = 0 if touched or wait or not busy else self._idle_rounds + 1
         if self._idle_rounds:
-            time.sleep(min(_LONGEST_REST, _SHORTEST_REST * 2 ** min(self._idle_rounds, 16)))
+            self._rest(min(_LONGEST_REST, _SHORTEST_REST * 2 ** min(self._idle_rounds, 16)))
         return touched
 
     def _step(self, name: str, wait: bool) -> set[Task]:
         try:
             events = self._samplers[name].step(wait=wait)
+        except Interrupted:
+            if self._stop():
+                raise
+            return set()
         except LiteError as error:
             return self._lose(name, error)
         touched = set()
@@ -280,11 +305,18 @@ class _Runner:
     def _abandon(self) -> None:
         """Cancel whatever is live and end every flow, even when one of these fails."""
         with ExitStack() as stack:
+            for sampler in self._samplers.values():
+                if isinstance(sampler, Interruptible):
+                    stack.callback(sampler.watch, _never)
             for task in self._tasks.values():
                 stack.callback(task.close)
             for name, owned in self._owners.items():
                 for request in owned:
                     stack.callback(self._samplers[name].cancel, request)
+
+
+def _never() -> bool:
+    return False
 
 
 def _paired(strategy: Strategy | Sequence[Strategy], questions: Iterable[Question]) -> Iterator[_Job]:

@@ -6,7 +6,7 @@ order of arrival; "first" means fewest tokens, then lowest branch number.
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from lite.ledger import Ledger
 from lite.params import Prompt, SamplingParams
@@ -76,6 +76,8 @@ class Traits:
 
     think_open: str = ""  # "" where the model has no thinking mode
     think_close: str = ""
+    think_opened: bool | None = None  # whether a Chat that may think begins in a thought, opened by the prompt; None:
+    # not known, and then it is taken to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,15 @@ class Sampler(Protocol):
     def cancel(self, request: Request, at: int | None = None, reason: Reason = "cancelled") -> None: ...  # idempotent
     def step(self, *, wait: bool) -> Sequence[Event]: ...  # raises BackendError; wait=False must not block on a network
     def close(self) -> None: ...  # idempotent
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A sampler, or what it steps, that can be stopped in the middle of a long call."""
+
+    def watch(self, stop: Callable[[], bool]) -> None:
+        """Ask `stop` now and then while something takes long, from any thread; True makes it raise Interrupted."""
+        ...
 
 
 class Strategy(Protocol):

@@ -151,7 +151,9 @@ class Task:
     def _spent(self) -> bool:
         return self._expired or (self._budget.tokens is not None and self._given >= self._budget.tokens)
 
-    def _overdue(self) -> bool:
+    @property
+    def overdue(self) -> bool:
+        """Whether its time or its money is spent."""
         limits = self._budget
         late = limits.seconds is not None and self._clock() - self._began >= limits.seconds
         return late or (limits.money is not None and self._money >= limits.money)
@@ -166,7 +168,7 @@ class Task:
         self._exchange(None)
 
     def _pump(self) -> None:
-        self._expired = self._expired or self._overdue()
+        self._expired = self._expired or self.overdue
         self._deliver()
         if self.outcome is None and self._expired:
             for branch in self._open.values():

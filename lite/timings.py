@@ -15,7 +15,7 @@ from lite.params import Chat, SamplingParams
 from lite.runner import run
 from lite.sampler import Question, Sampler, Strategy
 
-__all__ = ["Timings", "automatic", "load_timings", "measure", "save_timings"]
+__all__ = ["Timings", "automatic", "load_timings", "measure", "save_timings", "smaller"]
 
 _VERSION = 1
 _SIZES = (1, 2, 4, 8, 16, 32)
@@ -34,6 +34,14 @@ class Timings:
     def __post_init__(self) -> None:
         if 1 not in self.seconds or not all(0 < value < float("inf") for value in self.seconds.values()):
             raise ValueError("timings must be above 0 and finite, the lone sample's among them")
+
+    def of(self, size: int) -> float:
+        """Seconds of a step of any number of samples, on the line between the numbers that were measured."""
+        known = sorted(self.seconds)
+        below = max((known_size for known_size in known if known_size <= size), default=known[0])
+        above = min((known_size for known_size in known if known_size >= size), default=known[-1])
+        share = (size - below) / (above - below) if above > below else 0.0
+        return self.seconds[below] + share * (self.seconds[above] - self.seconds[below])
 
     @property
     def first(self) -> int:
@@ -74,6 +82,11 @@ def measure(sampler: Sampler, *, clock: Callable[[], float] = time.perf_counter)
     """Time a few short steps of each size, after one that warms up. It takes about a hundred steps."""
     _seconds_per_step(sampler, 1, clock)
     return Timings({size: _seconds_per_step(sampler, size, clock) for size in _SIZES})
+
+
+def smaller(one: Timings, other: Timings) -> Timings:
+    """The shorter time of each size: what else the machine did has made the other one longer."""
+    return Timings({size: min(seconds, other.seconds[size]) for size, seconds in one.seconds.items()})
 
 
 def load_timings(path: Path) -> Timings | None:

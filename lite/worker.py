@@ -6,34 +6,47 @@ the job stops at the next step, and the engine stays usable.
 
 import queue
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-from lite.errors import UsageError
+from lite.errors import Interrupted, UsageError
 
 __all__ = ["Job", "Worker"]
 
 Update = TypeVar("Update")
 Outcome = TypeVar("Outcome")
 
+_STOPPED = "the call was stopped: it was cancelled, or the model was closed"
+_SHORTEST_REST, _LONGEST_REST = 0.0005, 0.02  # seconds, when nothing came for any of several jobs
 _POLL_SECONDS = 0.2  # Windows delivers Ctrl-C only between two waits
 
 
 class Job(Generic[Update, Outcome]):
     """A generator that a Worker drives: its yields are `updates`, its return value is the `outcome`."""
 
-    def __init__(self, work: Callable[[], Generator[Update, None, Outcome]], *, keep_updates: bool) -> None:
+    def __init__(
+        self, work: Callable[[], Generator[Update, None, Outcome]], *, keep_updates: bool, alone: bool = False
+    ) -> None:
+        """`alone` keeps other jobs waiting while it runs."""
         self.outcome: Future[Outcome] = Future()
+        self.alone = alone
         self._work = work
+        self._generator: Generator[Update, None, Outcome] | None = None  # made in the worker's thread
         self._keep_updates = keep_updates
         self._updates: queue.SimpleQueue[Update | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self.outcome.set_running_or_notify_cancel()  # from here on only `cancel` ends it early
 
     def cancel(self) -> None:
-        """Stop after the step that is under way; returns at once. A no-op when the job has ended."""
+        """Stop after the step that is under way, or within a long one; returns at once. A no-op for one that ended."""
         self._stop.set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._stop.is_set()
 
     def wait(self) -> Outcome:
         """The outcome, or the error that ended it. An interrupt cancels the job and waits until it has stopped."""
@@ -50,34 +63,31 @@ class Job(Generic[Update, Outcome]):
             self.cancel()
             self._until_ended()
 
-    def run(self) -> None:
-        """Drive the work to its end; called by the worker."""
+    def advance(self) -> bool:
+        """Drive the work by one update; False once it has ended. Called by the worker."""
         try:
-            self.outcome.set_result(self._drive())
-        except BaseException as error:  # noqa: BLE001  # whatever ended the job is raised where its outcome is read
-            self.outcome.set_exception(error)
-        finally:
-            self._updates.put(None)
-
-    def refuse(self, error: Exception) -> None:
-        """End a job that never ran."""
-        self.outcome.set_exception(error)
-        self._updates.put(None)
-
-    def _drive(self) -> Outcome:
-        work = self._work()
-        try:
-            while not self._stop.is_set():
-                try:
-                    update = next(work)
-                except StopIteration as end:
-                    outcome: Outcome = end.value
-                    return outcome
+            if self._generator is None:
+                self._generator = self._work()
+            if not self.is_cancelled:
+                update = next(self._generator)
                 if self._keep_updates:
                     self._updates.put(update)
-        finally:
-            work.close()
-        raise UsageError("the call was stopped: it was cancelled, or the model was closed")
+                return True
+            self._generator.close()
+            self.refuse(UsageError(_STOPPED))
+        except StopIteration as end:
+            self.outcome.set_result(end.value)
+            self._updates.put(None)
+        except Interrupted:
+            self.refuse(UsageError(_STOPPED))
+        except BaseException as error:  # noqa: BLE001  # whatever ended the job is raised where its outcome is read
+            self.refuse(error)
+        return False
+
+    def refuse(self, error: BaseException) -> None:
+        """End the job with an error."""
+        self.outcome.set_exception(error)
+        self._updates.put(None)
 
     def _next(self) -> Update | None:
         while True:
@@ -95,12 +105,18 @@ class Job(Generic[Update, Outcome]):
 
 
 class Worker:
-    """Runs jobs one after the other in a thread of its own. `release` is called once, in that thread, by `close`."""
+    """Drives jobs in a thread of its own, all together: each in its turn, an update at a time.
 
-    def __init__(self, release: Callable[[], None]) -> None:
+    `release` is called once, in that thread, by `close`. `progress` counts what the jobs wait for: while it stands
+    still in a round of several jobs, the worker rests.
+    """
+
+    def __init__(self, release: Callable[[], None], progress: Callable[[], int] = lambda: 0) -> None:
         self._release = release
-        self._jobs: queue.SimpleQueue[Job[Any, Any] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._progress = progress
+        self._changed = threading.Condition()
+        self._waiting: deque[Job[Any, Any]] = deque()
+        self._active: list[Job[Any, Any]] = []
         self._current: Job[Any, Any] | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="lite", daemon=True)
@@ -110,29 +126,57 @@ class Worker:
         """Queue a job. Raises UsageError once closed, and for a job of this worker that asks for another."""
         if threading.current_thread() is self._thread:
             raise UsageError("a strategy cannot call on its own model: it would wait for itself")
-        with self._lock:
+        with self._changed:
             if self._closed:
                 raise UsageError("the model is closed: load it again")
-            self._jobs.put(job)
+            self._waiting.append(job)
+            self._changed.notify()
+
+    def is_cancelled(self) -> bool:
+        """Whether the job whose turn it is is to stop."""
+        job = self._current
+        return job is not None and job.is_cancelled
+
+    def rest(self, seconds: float) -> None:
+        """Sleep for a job's sake, unless others would sleep with it."""
+        if len(self._active) < 2:
+            time.sleep(seconds)
 
     def close(self) -> None:
-        """Stop the job under way, refuse those that wait, release the engine; idempotent, from any thread."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._jobs.put(None)
-            if self._current is not None:
-                self._current.cancel()
+        """Stop the jobs under way, refuse those that wait, release the engine; idempotent, from any thread."""
+        with self._changed:
+            self._closed = True
+            for job in self._active:
+                job.cancel()
+            self._changed.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            with self._lock:
-                refused, self._current = self._closed, job
-            if refused:
-                job.refuse(UsageError("the model was closed before the call began"))
-            else:
-                job.run()
+        idle_rounds = 0
+        while self._begin():
+            before = self._progress()
+            for job in list(self._active):
+                self._current = job
+                if not job.advance():
+                    self._active.remove(job)
             self._current = None
+            is_idle = len(self._active) > 1 and self._progress() == before
+            idle_rounds = idle_rounds + 1 if is_idle else 0
+            if is_idle:
+                time.sleep(min(_LONGEST_REST, _SHORTEST_REST * 2 ** min(idle_rounds, 16)))
         self._release()
+
+    def _begin(self) -> bool:
+        """Make active what may begin; waits for a job where there is none. False once closed and done."""
+        with self._changed:
+            while not (self._waiting or self._active or self._closed):
+                self._changed.wait()
+            while self._waiting and self._closed:
+                self._waiting.popleft().refuse(UsageError("the model was closed before the call began"))
+            while self._waiting and self._may_begin(self._waiting[0]):
+                self._active.append(self._waiting.popleft())
+            return bool(self._active)
+
+    def _may_begin(self, job: Job[Any, Any]) -> bool:
+        return not self._active or not (job.alone or self._active[0].alone)

@@ -21,6 +21,7 @@ from lite.backends.table import TableBackend, hashed_logits
 from lite.backends.table_codec import ByteCodec
 from lite.engine import Engine
 from lite.options import Options, make_question
+from lite.sampler import Event
 from lite.strategies import Greedy, Majority, SelfCertainty
 from tests.gguf_files import write_gguf
 
@@ -158,11 +159,77 @@ def test_a_stream_that_is_never_read_draws_nothing(model: Model, backend: Watche
     assert backend.steps == 0
 
 
-def test_another_call_while_a_stream_is_open_is_answered_after_it(model: Model) -> None:
-    stream = model.stream("?", **SHORT)
+def test_another_call_while_a_stream_is_open_is_answered_beside_it(model: Model) -> None:
+    endless = model.stream("?", **ENDLESS)
+    next(endless)
+    alone = model.solve("other?", **SHORT)
+    assert drawn(alone) == drawn(model.solve("other?", **SHORT))
+    assert not isinstance(next(endless), Result)
+    endless.close()
+    assert drawn(alone) == drawn(model.solve("other?", **SHORT))
+
+
+def test_calls_at_once_share_the_batch(model: Model, backend: Watched) -> None:
+    questions = ["one?", "two?", "three?", "four?"]
+    expected = [drawn(model.solve(question, **SHORT)) for question in questions]
+    alone, backend.steps = backend.steps, 0
+    together = threading.Barrier(len(questions))
+
+    def ask(question: str) -> dict[str, object]:
+        together.wait()
+        return drawn(model.solve(question, **SHORT))
+
+    backend.before_step = lambda number: time.sleep(0.02)  # long enough for all to arrive
+    with ThreadPoolExecutor(len(questions)) as pool:
+        assert [*pool.map(ask, questions)] == expected
+    assert backend.steps < alone / 2
+
+
+@pytest.mark.parametrize(("strategy", "expected"), [("majority", 4 + 1), ("dynasor", 6)])
+def test_as_many_questions_are_under_way_as_fill_the_slots(strategy: str, expected: int) -> None:
+    script, seen = ScriptedSampler(), []
+    step = script.step
+
+    def watched(*, wait: bool) -> Sequence[Event]:
+        seen.append(script.num_live + script.num_waiting)
+        return step(wait=wait)
+
+    script.step = watched  # type: ignore[method-assign]
+    questions = [f"{number}?" for number in range(40)]
+    with Model(script, name="script", engine="scripted", format="text", slots=NUM_SLOTS) as model:
+        model.solve_many(questions, strategy, **({"samples": 3} if strategy == "majority" else {}))
+    assert seen[0] == expected * (3 if strategy == "majority" else 1)
+
+
+def test_calls_of_a_format_that_is_not_batch_invariant_follow_one_another(backend: Watched) -> None:
+    seen: list[int] = []
+    step = backend.step
+    backend.step = lambda rows, end_ids: seen.append(len(rows)) or step(rows, end_ids)  # type: ignore[method-assign, func-returns-value]
+    engine = Engine(backend, CODEC)
+    with (
+        Model(engine, name="table", engine="table", format="q", together=False) as model,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        assert all(pool.map(lambda question: model.solve(question, **SHORT).candidates, "1234"))
+    assert max(seen) == 3
+
+
+def test_an_engine_that_fails_ends_every_call_that_it_served(model: Model, backend: Watched) -> None:
+    expected = drawn(model.solve("?", **SHORT))
+    stream = model.stream("?", **ENDLESS)
     next(stream)
-    assert model.solve("other?", **SHORT).candidates
-    assert isinstance([*stream][-1], Result)
+
+    def fail(number: int) -> None:
+        raise lite.BackendError("broken")
+
+    backend.before_step = fail
+    with pytest.raises(lite.BackendError, match="broken"):
+        model.solve("?", **SHORT)
+    with pytest.raises(lite.BackendError, match="broken"):
+        for _ in stream:
+            pass
+    backend.before_step = lambda number: None
+    assert drawn(model.solve("?", **SHORT)) == expected
 
 
 def test_calls_from_many_threads_get_what_they_get_one_by_one(model: Model) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from lite.backends.scripted import ScriptedSampler, by_prompt
-from lite.errors import BackendError, InvalidRequest, LiteError, PromptTooLong, StrategyError, Unsupported
+from lite.errors import BackendError, Interrupted, InvalidRequest, LiteError, PromptTooLong, StrategyError, Unsupported
 from lite.ledger import Ledger
 from lite.runner import Budget, drive, run
 from lite.sampler import (
@@ -436,6 +436,50 @@ def test_a_budget_in_seconds_ends_the_live_branches_with_an_answer_from_what_the
 
     assert [(c.tokens, c.reason) for c in short.candidates] == [(4, "budget"), (4, "budget")]
     assert (short.cost.drawn_tokens, short.cost.seconds) == (8, 5.0)
+
+
+class Long(ScriptedSampler):
+    """A sampler whose second step would take two hours."""
+
+    seconds = 7200.0
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(always(TEN_WORDS))
+        self.clock = clock
+        self.stop: Callable[[], bool] = lambda: False
+        self.is_first = True
+
+    def watch(self, stop: Callable[[], bool]) -> None:
+        self.stop = stop
+
+    def step(self, *, wait: bool) -> Sequence[Event]:
+        while not self.is_first and self.clock.now < self.seconds:
+            self.clock.now += 1
+            if self.stop():
+                self.seconds = 0
+                raise Interrupted
+        self.is_first = False
+        return super().step(wait=wait)
+
+
+def test_a_budget_in_seconds_interrupts_a_long_step() -> None:
+    clock = Clock(0.0)
+    local = Long(clock)
+    (short,) = run(Vote(samples=2), [QUESTION], {"local": local}, budget=Budget(seconds=60.0), clock=clock)
+    assert [(c.tokens, c.reason) for c in short.candidates] == [(1, "budget"), (1, "budget")]
+    assert short.cost.seconds == 60.0
+    assert not local.stop()
+
+
+def test_a_drive_that_is_told_to_stop_ends_within_a_long_step() -> None:
+    clock = Clock(0.0)
+    local = Long(clock)
+    ticks = drive(Vote(samples=2), [QUESTION], {"local": local}, clock=clock, stop=lambda: clock.now >= 5)
+    with pytest.raises(Interrupted):
+        list(ticks)
+    assert clock.now == 5
+    (whole,) = run(Vote(samples=2), [QUESTION], {"local": local})
+    assert whole.cost.branches == 2
 
 
 @pytest.mark.parametrize("tokens", [None, 1000])

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from lite.errors import UsageError
+from lite.errors import Interrupted, UsageError
 from lite.worker import Job, Worker
 
 
@@ -85,6 +85,26 @@ def test_an_interrupt_while_waiting_stops_the_work_first(monkeypatch: pytest.Mon
         assert endless.closed.is_set()
 
 
+def test_work_that_is_interrupted_ends_as_a_job_that_was_stopped() -> None:
+    begun = threading.Event()
+    with working() as worker:
+
+        def long() -> Generator[int, None, str]:
+            begun.set()
+            while not worker.is_cancelled():
+                time.sleep(0.001)
+            raise Interrupted
+            yield 1
+
+        job = Job(long, keep_updates=False)
+        worker.submit(job)
+        assert begun.wait(10)
+        job.cancel()
+        with pytest.raises(UsageError, match="the call was stopped"):
+            job.outcome.result()
+        assert not worker.is_cancelled()
+
+
 def test_an_error_of_the_work_is_raised_where_it_is_waited_for() -> None:
     def failing() -> Generator[int, None, str]:
         yield 1
@@ -101,7 +121,7 @@ def test_closing_stops_the_job_under_way_refuses_the_waiting_and_releases_once()
     released: list[str] = []
     endless, waiting = Work(None), Work(1)
     worker = Worker(lambda: released.append(threading.current_thread().name))
-    jobs = [Job(work, keep_updates=False) for work in (endless, waiting)]
+    jobs = [Job(work, keep_updates=False, alone=True) for work in (endless, waiting)]
     for job in jobs:
         worker.submit(job)
     while not endless.done:
@@ -130,3 +150,51 @@ def test_a_job_may_not_wait_for_another_of_its_own_worker() -> None:
         worker.submit(job)
         with pytest.raises(UsageError, match="own"):
             job.wait()
+
+
+def test_jobs_take_turns() -> None:
+    first, second = Work(None), Work(3)
+    with working() as worker:
+        endless = Job(first, keep_updates=False)
+        worker.submit(endless)
+        following = Job(second, keep_updates=False)
+        worker.submit(following)
+        assert following.wait() == "outcome"
+        assert not endless.outcome.done()
+        endless.cancel()
+        with pytest.raises(UsageError, match="stopped"):
+            endless.wait()
+
+
+@pytest.mark.parametrize("lonely", [0, 1])
+def test_a_job_that_must_be_alone_waits_and_is_waited_for(lonely: int) -> None:
+    order: list[str] = []
+
+    def work(name: str) -> Callable[[], Generator[int, None, str]]:
+        def steps() -> Generator[int, None, str]:
+            for step in range(5):
+                order.append(name)
+                yield step
+            return name
+
+        return steps
+
+    with working() as worker:
+        jobs = [Job(work(str(index)), keep_updates=False, alone=index == lonely) for index in range(2)]
+        for job in jobs:
+            worker.submit(job)
+        assert [job.wait() for job in jobs] == ["0", "1"]
+    assert order == ["0"] * 5 + ["1"] * 5
+
+
+def test_the_worker_rests_while_nothing_comes_for_any_job() -> None:
+    works = [Work(None), Work(None)]
+    with working() as worker:
+        jobs = [Job(work, keep_updates=False) for work in works]
+        for job in jobs:
+            worker.submit(job)
+        time.sleep(0.3)
+        rounds = works[1].done
+        for job in jobs:
+            job.cancel()
+    assert 1 <= rounds < 1000  # unrested, some hundred thousand

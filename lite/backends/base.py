@@ -7,14 +7,14 @@ its last token, forked, and the first draw of all N samples is one batched step 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lite.params import SamplingParams
 
-__all__ = ["Backend", "BackendSpec", "Drawn", "Row", "Statistics"]
+__all__ = ["Backend", "BackendSpec", "Drawn", "Row", "Savable", "Statistics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,4 +103,22 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free everything; idempotent."""
+        ...
+
+
+@runtime_checkable
+class Savable(Backend, Protocol):
+    """A Backend whose slots can be kept in a file."""
+
+    @property
+    def state_kind(self) -> str:
+        """What `save` returns is understood by backends of the same model file and the same kind, and no others."""
+        ...
+
+    def save(self, slot: int) -> NDArray[np.uint8]:
+        """All that a slot holds."""
+        ...
+
+    def restore(self, slot: int, length: int, state: NDArray[np.uint8]) -> None:
+        """Make a slot hold what one of `length` tokens held when it was saved; the bits are the same."""
         ...

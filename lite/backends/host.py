@@ -1,16 +1,19 @@
 """What backends share whose logits lie in the host's memory: statistics and draws by `lite.sampling`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lite.backends.base import BackendSpec, Drawn, Row, Statistics
+from lite.errors import Interrupted
 from lite.sampling import draw, statistics
 
-__all__ = ["HostBackend"]
+__all__ = ["LONG_CALL", "HostBackend"]
+
+LONG_CALL = 5e9  # weights times tokens, about 50 ms of two cores: a call that takes longer can be stopped in its middle
 
 _CHUNK = 128  # positions whose logits are held at once: 78 MB of a vocabulary of 152k
 
@@ -22,10 +25,15 @@ class HostBackend(ABC):
         """`forbidden_ids` are never drawn: padding rows and unused tokens."""
         self._spec = spec
         self._forbidden = _mask(spec.vocab_size, forbidden_ids)
+        self._stop: Callable[[], bool] = _never
 
     @property
     def spec(self) -> BackendSpec:
         return self._spec
+
+    def watch(self, stop: Callable[[], bool]) -> None:
+        """As `Interruptible.watch`: asked before each 128 positions of an `extend`, and within what takes long."""
+        self._stop = stop
 
     @abstractmethod
     def next_logits(self, rows: Sequence[Row]) -> NDArray[np.float32]:
@@ -45,15 +53,21 @@ class HostBackend(ABC):
     def extend(
         self, slot: int, start: int, ids: Sequence[int], targets: Sequence[int] | None = None, top: int = 0
     ) -> Statistics | None:
-        """As `Backend.extend`, in chunks of 128 positions."""
+        """As `Backend.extend`, in chunks of 128 positions. Interrupted, the slot holds what was written before."""
         parts: list[Statistics] = []
         for offset in range(0, max(1, len(ids)), _CHUNK):
             chunk = ids[offset : offset + _CHUNK]
+            if offset and self._stop():
+                raise Interrupted
             logits = self.write(slot, start + offset, chunk, scored=targets is not None)
             if targets is not None and logits is not None:
                 wanted = np.asarray(targets[offset : offset + _CHUNK], np.int64)
                 parts.append(statistics(logits, wanted, top))
         return _joined(parts) if parts else None
+
+
+def _never() -> bool:
+    return False
 
 
 def _mask(vocab_size: int, ids: Collection[int]) -> NDArray[np.bool_] | None:

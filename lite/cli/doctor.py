@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from lite.cli.engine_times import calibrated
 from lite.cli.options import common_options, json_option
 from lite.cli.table import human_bytes, table
 
@@ -33,11 +34,21 @@ class Finding:
 
 
 @click.command(short_help="Check what works on this machine.")
+@click.option(
+    "--calibrate",
+    metavar="[MODEL]",
+    is_flag=False,
+    flag_value="",
+    help="Only time a model's steps on each engine, for --backend auto to choose by.  [default: embedded]",
+)
 @json_option
 @common_options
 @click.pass_context
-def doctor(context: click.Context, as_json: bool) -> None:
+def doctor(context: click.Context, calibrate: str | None, as_json: bool) -> None:
     """Check versions, engines, processor, memory and folders. Exit code 1 when something needed is missing."""
+    if calibrate is not None:
+        click.echo(calibrated(calibrate or None, as_json=as_json))
+        return
     findings = [*_versions(), *_engines(), *_machine(), *_folders()]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False))
@@ -102,13 +113,16 @@ def _machine() -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    from lite.config import cache_folder, embedded_model, model_folders
+    from lite.config import cache_folder, embedded_model, model_folders, prompt_folder
 
     cache = cache_folder()
     remedy = f"make {cache} writable, or set LITE_CACHE_DIR to a folder that is"
     yield Finding("cache folder", _writable(cache), str(cache), "" if _writable(cache) else remedy)
     for folder in model_folders():
         yield Finding("model folder", True, f"{folder}" + ("" if folder.is_dir() else " (not there yet)"))
+    prompts = list(prompt_folder().glob("*.prompt"))
+    size = human_bytes(sum(path.stat().st_size for path in prompts))
+    yield Finding("prompt cache", True, f"{prompt_folder()}: {len(prompts)} kept, {size}")
     model = embedded_model()
     remedy = "" if model.is_file() else "pip install --force-reinstall lite-runtime"
     yield Finding("embedded model", model.is_file(), str(model), remedy)

@@ -2,11 +2,7 @@
 
 import os
 import platform
-import re
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 __all__ = ["Machine", "look_at_machine"]
 
@@ -26,35 +22,14 @@ class Machine:
 
 
 def look_at_machine() -> Machine:
+    from lite.machine import processor
     from lite.registry import default_threads
 
-    processor, flags = _processor()
+    name, flags = processor()
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        processor=processor,
-        features=tuple(name for name in _FEATURES if name in flags),
+        processor=name,
+        features=tuple(feature for feature in _FEATURES if feature in flags),
         usable_threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         physical_cores=default_threads(),
     )
-
-
-def _processor() -> tuple[str, frozenset[str]]:
-    """Its name and its flags."""
-    if sys.platform == "darwin":
-        return _sysctl("machdep.cpu.brand_string"), frozenset(_sysctl("machdep.cpu.features").lower().split())
-    try:
-        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
-    except OSError:
-        return platform.processor(), frozenset()
-    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    return name[1] if name else platform.processor(), frozenset(flags[1].split() if flags else ())
-
-
-def _sysctl(key: str) -> str:
-    try:
-        return subprocess.run(
-            ["sysctl", "-n", key], capture_output=True, text=True, timeout=5, check=False
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""

@@ -82,6 +82,11 @@ class Branch:
         return len(self.trail.context) - self.trail.prompt_length
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether its context is what the request asked for alone: no parent's tokens, nothing drawn."""
+        return self.request.parent is None and not self.drawn
+
+    @property
     def prefix_start(self) -> int:
         """Where in its context its own prefix begins."""
         return self.trail.prompt_length - self.prefix_length

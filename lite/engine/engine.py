@@ -1,17 +1,18 @@
 """A local Sampler over any Backend: continuous batching over slots, with every shared prefix computed once."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
 from lite.backends.base import Backend, Drawn, Row
 from lite.codec import Codec
 from lite.engine.branches import Branch, Trail, chunk_of, records, score_records
 from lite.engine.intake import Intake
+from lite.engine.prompts import SavedPrompts
 from lite.engine.slots import Slots
 from lite.engine.text import TokenTexts
 from lite.errors import BackendError
-from lite.sampler import Ability, Chunk, Event, Finished, Reason, Request, Traits
+from lite.sampler import Ability, Chunk, Event, Finished, Interruptible, Reason, Request, Traits
 
 __all__ = ["Engine"]
 
@@ -31,11 +32,14 @@ class Engine:
 
     The account (`Finished.cost`): prompt, cached and forced tokens add up to the context that the branch started
     from; a token counts as cached if its KV was shared, the prefix's too, else as forced if it is of the prefix and
-    as prompt if not. Drawn and discarded tokens add up to what was sampled for the branch.
+    as prompt if not. What was read from a file counts as cached too. Drawn and discarded tokens add up to what was
+    sampled for the branch.
     """
 
-    def __init__(self, backend: Backend, codec: Codec) -> None:
+    def __init__(self, backend: Backend, codec: Codec, prompts: SavedPrompts | None = None) -> None:
+        """`prompts` keeps those of this backend beyond the process."""
         self._backend = backend
+        self._prompts = prompts
         self._codec = codec
         self._intake = Intake(codec, backend.spec)
         self._slots = Slots(backend)
@@ -106,6 +110,11 @@ class Engine:
         events, self._events = self._events, []
         return events
 
+    def watch(self, stop: Callable[[], bool]) -> None:
+        """As `Interruptible.watch`, as far as the backend can; an interrupted `step` is one that failed."""
+        if isinstance(self._backend, Interruptible):
+            self._backend.watch(stop)
+
     def close(self) -> None:
         """Free the backend; idempotent. Branches that have not ended never will."""
         if not self._closed:
@@ -122,8 +131,12 @@ class Engine:
         last = len(context) - 1
         bare = branch.prefix_start - 1 if branch.needs_score else last  # to score is to compute, even what is cached
         slot, shared = self._slots.prepare(context, bare)
+        if self._prompts and shared < bare:
+            shared = self._prompts.restore(slot, context[:bare], shared)
         if shared < bare:
             self._backend.extend(slot, shared, context[shared:bare])
+        if self._prompts and branch.is_fresh:
+            self._prompts.keep(slot, context[:bare], bare - shared)
         score = self._score(branch, slot, bare) if branch.needs_score else None
         self._slots.occupy(slot, context)
         self._live.append(self._waiting.popleft())

@@ -9,11 +9,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from lite.answers import group, stated, value_of
-from lite.params import Chat
+from lite.params import Chat, Prompt
 from lite.sampler import Answer, Candidate, Question, Traits
 from lite.strategies.branches import Branch
 
-__all__ = ["Ballot", "Election", "answer_text", "elect", "highest", "picked", "read", "value_in", "voted"]
+__all__ = ["Ballot", "Election", "answer_text", "elect", "highest", "picked", "rank_value", "read", "value_in", "voted"]
+
+_DECIMALS = 4  # of scores that are ranked; in float32 two engines differ by less
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,13 @@ def elect(answers: Sequence[Hashable | None], votes: Sequence[float]) -> Electio
 
 
 def highest(scores: Sequence[float | None], among: Sequence[int]) -> int:
-    """The index with the highest score; one without a score comes last. Ties to the earliest."""
-    return max(among, key=lambda i: (-math.inf if (score := scores[i]) is None else score, -i))
+    """The index with the highest score; one without a score comes last. Ties to the earliest, see `rank_value`."""
+    return max(among, key=lambda i: (rank_value(scores[i]), -i))
+
+
+def rank_value(score: float | None) -> float:
+    """What a score is ranked by: rounded, so that equal completions are a tie on every engine; None comes last."""
+    return -math.inf if score is None else round(score, _DECIMALS)
 
 
 def read(question: Question, branches: Sequence[Branch]) -> Ballot:
@@ -105,9 +112,15 @@ def _is_cut_in_thought(question: Question, branch: Branch) -> bool:
     traits = _traits(question, branch)
     if not traits.think_close or traits.think_close in branch.text:
         return False
-    prompt = branch.request.prompt
-    asked_to_think = isinstance(prompt, Chat) and prompt.thinking is True and branch.reason not in ("eos", "stop")
-    return asked_to_think or (traits.think_open != "" and traits.think_open in branch.text)
+    has_opened = traits.think_open != "" and traits.think_open in branch.text
+    return has_opened or (branch.reason not in ("eos", "stop") and _began_in_thought(branch.request.prompt, traits))
+
+
+def _began_in_thought(prompt: Prompt, traits: Traits) -> bool:
+    """Where nobody knows whether the prompt has opened a thought, one that was asked for counts."""
+    if not isinstance(prompt, Chat) or prompt.thinking is False:
+        return False
+    return prompt.thinking is True if traits.think_opened is None else traits.think_opened
 
 
 def _traits(question: Question, branch: Branch) -> Traits:

@@ -23,7 +23,7 @@ from lite.backends.cpu.llama_api import MAX_SEQUENCES, Context
 from lite.backends.cpu.llama_cells import Cells
 from lite.backends.cpu.llama_cpp import LlamaBackend
 from lite.backends.cpu.llama_formats import file_format
-from lite.errors import BackendError, ModelError
+from lite.errors import BackendError, Interrupted, ModelError
 from lite.params import SamplingParams
 from lite.quant.gguf import GGUFFile, open_gguf
 from tests import reference
@@ -152,7 +152,7 @@ def test_any_sequence_of_calls_leaves_what_a_fresh_start_would(
     held: dict[int, list[int]] = {}
     for _ in range(150):
         slot = int(generator.integers(9))
-        match int(generator.integers(5)):
+        match int(generator.integers(6)):
             case 0:
                 start = int(generator.integers(len(held.get(slot, [])) + 1))
                 new = generator.integers(0, 300, int(generator.integers(0, 40))).tolist()
@@ -166,6 +166,10 @@ def test_any_sequence_of_calls_leaves_what_a_fresh_start_would(
             case 2 if slot in held:
                 backend.release(slot)
                 del held[slot]
+            case 3 if any(held.values()):
+                source = int(generator.choice([source for source, ids in held.items() if ids]))
+                backend.restore(slot, len(held[source]), backend.save(source))
+                held[slot] = held[source]
             case _ if held:
                 slots = generator.permutation(list(held))[: int(generator.integers(1, 7))].tolist()
                 rows = [row(slot, len(held[slot]), int(generator.integers(300))) for slot in slots]
@@ -304,12 +308,20 @@ def test_what_llama_cpp_would_not_survive_is_refused(models: dict[str, GGUFFile]
         context.decode([1], [7], [0])
 
 
-def test_an_interrupted_call_leaves_a_backend_that_works(models: dict[str, GGUFFile]) -> None:
+@pytest.mark.parametrize("looks", [1, 40])
+def test_an_interrupted_call_leaves_a_backend_that_works(
+    models: dict[str, GGUFFile], monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    monkeypatch.setattr(module, "LONG_CALL", 0)
     backend = LlamaBackend(models["Q8_0"], num_slots=2)
     expected = last_logits(backend, 0, WORDS[:300])
-    backend.interrupt()
-    with pytest.raises(BackendError, match="interrupted"):
+    left = iter([False] * looks)
+    backend.watch(lambda: next(left, True))
+    with pytest.raises(Interrupted):
         backend.extend(1, 0, WORDS[:299])
+    with pytest.raises(Interrupted):
+        backend.next_logits([row(0, 300, 1)])
+    backend.watch(lambda: False)
     np.testing.assert_array_equal(last_logits(backend, 1, WORDS[:300]), expected)
     backend.extend(1, 0, ())
 
@@ -392,7 +404,7 @@ def test_the_library_logs_through_logging_alone(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("chosen", "expected"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+@pytest.mark.parametrize(("chosen", "expected"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_waiting_threads_spin_a_bounded_time_unless_the_user_says_otherwise(
     chosen: dict[str, str], expected: str
 ) -> None:

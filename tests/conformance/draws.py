@@ -1,11 +1,12 @@
 """What was drawn where, and how two ways of drawing it compare."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from lite.backends.base import Backend, BackendSpec, Drawn, Row, Statistics
 from lite.params import SamplingParams
+from lite.sampler import Interruptible
 
 __all__ = ["WIDE", "Draw", "Draws", "Key", "Recorder", "Report", "compare"]
 
@@ -49,6 +50,10 @@ class Recorder:
             for number in range(int(drawn.counts[index])):
                 self._note(row, context, drawn, (index, number))
         return drawn
+
+    def watch(self, stop: Callable[[], bool]) -> None:
+        if isinstance(self._backend, Interruptible):
+            self._backend.watch(stop)
 
     def extend(
         self, slot: int, start: int, ids: Sequence[int], targets: Sequence[int] | None = None, top: int = 0

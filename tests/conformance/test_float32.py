@@ -1,6 +1,7 @@
 """In float32 every engine draws the same tokens, under every strategy; the reference is NumPy in float64.
 
-Greedy is asked a hundred questions, every other strategy three of them, or LITE_CONFORMANCE_QUESTIONS (100: all).
+Greedy is asked a hundred questions, every other strategy three of them, or LITE_CONFORMANCE_QUESTIONS (100: all);
+an engine that is slow here, fewer.
 """
 
 import os
@@ -28,11 +29,11 @@ from tests.conformance.draws import Draw, Draws, Key, Recorder, Report, compare
 
 TOLERANCE = 1e-4  # nats, of statistics; and the margin below which two engines may part
 OUTLIER = 5e-4  # nats: llama.cpp in float32 was seen 1.4e-4 from float64 after text that the model never saw
-STATISTICS = frozenset({"logprobs", "certainty", "entropy", "top"})
 QUESTIONS = tuple(generate(seed, split="test").question for seed in range(100))
 PARAMS = SamplingParams(max_tokens=160, seed=11)
 SAMPLES = 4
 QUESTIONS_EACH = int(os.environ.get("LITE_CONFORMANCE_QUESTIONS", "3"))  # of every strategy but greedy, in turn
+SLOW = {"jax": (16, 1)}  # on a CPU it is the reference, not the fast path: greedy's questions, and the others'
 SLOTS = 16
 NUM_REFERENCE = 10
 
@@ -63,36 +64,43 @@ class Local:
 
 
 class Asked:
-    """What each engine drew for each strategy; the baseline is asked once."""
+    """What each engine drew for each strategy; the baseline is asked each question once."""
 
     def __init__(self, files: dict[str, GGUFFile]) -> None:
         self._files = files
         self._engines: dict[str, Local] = {}
-        self._known: dict[str, tuple[list[Answer], Draws]] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], tuple[list[Answer], Draws]] = {}
 
-    def __call__(self, engine: str, name: str) -> tuple[list[Answer], Draws]:
+    def __call__(self, engine: str, name: str, questions: tuple[str, ...]) -> tuple[list[Answer], Draws]:
         if engine != BASELINE:
-            return self._ask(engine, name)
-        if name not in self._known:
-            self._known[name] = self._ask(engine, name)
-        return self._known[name]
+            return self._ask(engine, name, questions)
+        if (name, questions) not in self._known:
+            self._known[name, questions] = self._ask(engine, name, questions)
+        return self._known[name, questions]
+
+    def draws_ahead(self, engine: str) -> bool:
+        """Whether it may draw some tokens past the one that a decision falls at, which are then discarded."""
+        return self._engines[engine].recorders[0].spec.tokens_per_step > 1
 
     def close(self) -> None:
         for engine in self._engines.values():
             engine.close()
 
-    def _ask(self, engine: str, name: str) -> tuple[list[Answer], Draws]:
+    def _ask(self, engine: str, name: str, questions: tuple[str, ...]) -> tuple[list[Answer], Draws]:
         if engine not in self._engines:
             self._engines[engine] = Local(engine, self._files)
-        return self._engines[engine].ask(make(name, samples=SAMPLES, params=PARAMS), questions_of(name))
+        return self._engines[engine].ask(make(name, samples=SAMPLES, params=PARAMS), questions)
 
 
-def questions_of(name: str) -> tuple[str, ...]:
+def questions_of(name: str, engine: str = BASELINE) -> tuple[str, ...]:
     """All for greedy; for the others a few in turn, so that together they are asked nearly all."""
+    of_greedy, of_others = (len(QUESTIONS), QUESTIONS_EACH)
+    if "LITE_CONFORMANCE_QUESTIONS" not in os.environ:
+        of_greedy, of_others = SLOW.get(engine, (of_greedy, of_others))
     if name == "greedy":
-        return QUESTIONS
+        return QUESTIONS[:of_greedy]
     first = QUESTIONS_EACH * list(STRATEGIES).index(name)
-    return tuple(QUESTIONS[(first + index) % len(QUESTIONS)] for index in range(QUESTIONS_EACH))
+    return tuple(QUESTIONS[(first + index) % len(QUESTIONS)] for index in range(of_others))
 
 
 @pytest.fixture(scope="module")
@@ -107,31 +115,28 @@ def asked(files: dict[str, GGUFFile]) -> Iterator[Asked]:
 def test_every_strategy_draws_the_same_tokens_on_every_engine(
     asked: Asked, case: Case, name: str, report: dict[str, Report]
 ) -> None:
-    expected, theirs = asked(BASELINE, name)
-    answers, ours = asked(case.engine, name)
+    questions = questions_of(name, case.engine)
+    expected, theirs = asked(BASELINE, name, questions)
+    answers, ours = asked(case.engine, name, questions)
     found = compare(theirs, ours)
-    if not found.margins and theirs.keys() != ours.keys():
+    all_the_same = theirs.keys() <= ours.keys() if asked.draws_ahead(case.engine) else theirs.keys() == ours.keys()
+    if not found.margins and not all_the_same:
         found.num_otherwise = 1
     report.setdefault(f"{case.engine} with {BASELINE} in float32", Report()).add(found)
     assert found.compared > 0
     assert max(found.margins, default=0.0) < TOLERANCE, found
     assert found.difference < OUTLIER, found
     assert found.num_wide <= max(1, found.compared // 1000), found
-    assert not found.num_otherwise or decides_on_statistics(make(name)), found
+    assert not found.num_otherwise, found
     if not found.margins and not found.num_otherwise:
         assert [answer.text for answer in answers] == [answer.text for answer in expected]
-
-
-def decides_on_statistics(strategy: Strategy) -> bool:
-    """Whether a score that is equal in all but its last bits can change what is drawn."""
-    return any(STATISTICS & abilities for abilities in strategy.needs.values())
 
 
 def test_the_reference_in_float64_draws_the_same_tokens(
     asked: Asked, files: dict[str, GGUFFile], report: dict[str, Report]
 ) -> None:
-    _, draws = asked(BASELINE, "greedy")
-    _, sampled = asked(BASELINE, "sample")
+    _, draws = asked(BASELINE, "greedy", questions_of("greedy"))
+    _, sampled = asked(BASELINE, "sample", questions_of("sample"))
     longest = sorted(draws, key=lambda key: len(key[0]))[-NUM_REFERENCE + 2 :]
     longest += sorted(sampled, key=lambda key: len(key[0]))[-2:]
     found = Report()

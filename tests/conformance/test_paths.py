@@ -1,9 +1,15 @@
 """Forks, forced text, scores, cancelling, stops, a full house, a prompt known already: the plain path's tokens."""
 
+from pathlib import Path
+
 import pytest
 
+from lite.backends.base import Savable
 from lite.chat import ChatCodec
 from lite.engine import Engine
+from lite.engine.prompt_files import PromptFiles
+from lite.engine.prompts import SavedPrompts
+from lite.errors import Interrupted
 from lite.evaluate.tasks.word_problems import generate
 from lite.params import Chat, SamplingParams
 from lite.quant.gguf import GGUFFile
@@ -16,6 +22,7 @@ from tests.conformance.draws import Recorder, compare
 TOLERANCE = 1e-4  # of statistics, and the margin below which draws may part, in float32
 ROUNDED = 0.7  # where rounding may fall to either side, and the bits are not promised
 NUM_BRANCHES = 9
+STORY = " ".join(generate(seed, split="test").question for seed in range(10, 20))  # a long prompt
 PARAMS = SamplingParams(max_tokens=48, seed=5)
 GREEDY = SamplingParams(max_tokens=48, temperature=0)
 
@@ -29,9 +36,16 @@ class Bench:
         self.codec = ChatCodec(files[case.file_type])
         self._open: list[Engine] = []
 
-    def engine(self, slots: int = NUM_BRANCHES) -> tuple[Engine, Recorder]:
-        recorder = Recorder(self._case.open(self._files, slots=slots))
-        engine = Engine(recorder, self.codec)
+    def engine(self, slots: int = NUM_BRANCHES, prompts: Path | None = None) -> tuple[Engine, Recorder]:
+        """`prompts` is a folder for those that are kept; an engine that cannot keep any is left out of the test."""
+        backend = self._case.open(self._files, slots=slots)
+        recorder = Recorder(backend)
+        saved = None
+        if prompts is not None:
+            if not isinstance(backend, Savable):
+                pytest.skip(f"{self._case} keeps no prompts")
+            saved = SavedPrompts(backend, PromptFiles(prompts, backend.state_kind.replace(" ", "-"), max_bytes=1 << 30))
+        engine = Engine(recorder, self.codec, saved)
         self._open.append(engine)
         return engine, recorder
 
@@ -99,6 +113,44 @@ def test_a_prompt_that_is_known_already(bench: Bench) -> None:
 
 
 @over(CASES)
+def test_a_prompt_that_an_earlier_process_has_kept(bench: Bench, tmp_path: Path) -> None:
+    """Whole, and as the beginning of another."""
+    known, new = (Chat.ask(STORY + generate(seed, split="test").question) for seed in (1, 2))
+    plain, expected = bench.engine()
+    drawn_by(plain, [Request(new, PARAMS, sample=sample) for sample in range(4)])
+    drawn_by(plain, [Request(known, PARAMS, sample=sample) for sample in range(4)])
+    for prompt in (known, new, known):
+        engine, found = bench.engine(prompts=tmp_path)
+        branches = drawn_by(engine, [Request(prompt, PARAMS, sample=sample) for sample in range(4)])
+        bench.same(expected, found)
+    length = len(bench.codec.encode_prompt(known))
+    costs = [branch.finished.cost for branch in branches.values() if branch.finished]
+    assert [cost.prompt_tokens for cost in costs] == [1] * 4
+    assert [cost.cached_tokens for cost in costs] == [length - 1] * 4
+    assert len(list(tmp_path.iterdir())) == 1
+    bench.close()
+
+
+@over(CASES)
+def test_a_long_prompt_that_was_interrupted_and_taken_up_again(bench: Bench) -> None:
+    long = Chat.ask(" ".join(generate(seed, split="test").question for seed in range(8)))
+    requests = [Request(long, SamplingParams(max_tokens=12, seed=5), sample=sample) for sample in range(3)]
+    plain, expected = bench.engine()
+    drawn_by(plain, requests)
+    halted, found = bench.engine()
+    looks = iter([False])
+    found.watch(lambda: next(looks, True))
+    halted.start(requests)
+    with pytest.raises(Interrupted):
+        halted.step(wait=True)
+    found.watch(lambda: False)
+    for _ in range(12):
+        halted.step(wait=True)
+    bench.same(expected, found)
+    bench.close()
+
+
+@over(CASES)
 def test_others_are_cancelled(bench: Bench) -> None:
     plain, expected = bench.engine()
     drawn_by(plain, several())
@@ -106,7 +158,7 @@ def test_others_are_cancelled(bench: Bench) -> None:
     requests = several()
 
     def cancel(step: int, branches: dict[Request, Branch]) -> None:
-        if step == 5:
+        if step == 5 // found.spec.tokens_per_step:
             for request in requests[1::2]:
                 disturbed.cancel(request)
 

@@ -1,7 +1,15 @@
 """What is told of a text that is given is what was told while it was drawn."""
 
-import numpy as np
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeAlias
 
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lite.backends.base import Backend
 from lite.chat import ChatCodec
 from lite.engine import Engine
 from lite.evaluate.tasks.word_problems import generate
@@ -39,6 +47,62 @@ def test_the_score_of_prompt_and_completion_is_what_was_told_while_drawing(
         scored = (scores.logprob[length - 1], scores.entropy[length - 1], scores.certainty[length - 1])
         np.testing.assert_allclose(scored, told, atol=tolerance, rtol=0)
     engine.close()
+
+
+Engines: TypeAlias = Callable[[Case], tuple[Engine, Backend]]
+
+
+@pytest.fixture(scope="module")
+def engines(files: dict[str, GGUFFile]) -> Iterator[Engines]:
+    """What draws and what scores in each case, for all examples."""
+    known: dict[Case, tuple[Engine, Backend]] = {}
+
+    def opened(case: Case) -> tuple[Engine, Backend]:
+        if case not in known:
+            codec = ChatCodec(files[case.file_type])
+            known[case] = Engine(case.open(files, slots=2), codec), case.open(files, slots=1)
+        return known[case]
+
+    yield opened
+    for engine, scorer in known.values():
+        engine.close()
+        scorer.close()
+
+
+sampling = st.builds(
+    SamplingParams,
+    max_tokens=st.integers(1, 24),
+    seed=st.integers(0, 2**32 - 1),
+    temperature=st.sampled_from([0.0, 0.6, 1.0, 1.5]),
+    top_p=st.sampled_from([1.0, 0.8]),
+    min_p=st.sampled_from([0.0, 0.1]),
+    repetition_penalty=st.sampled_from([1.0, 1.2]),
+)
+
+
+@over(case for case in FLOATS if case.engine != "jax")  # it compiles too long for many short texts
+@given(params=sampling, question=st.integers(0, 200), think=st.booleans())
+@settings(max_examples=8, derandomize=True, deadline=None, database=None)
+def test_the_score_is_what_was_told_however_it_was_drawn(
+    case: Case, engines: Engines, params: SamplingParams, question: int, think: bool
+) -> None:
+    """The statistics are of the raw logits: temperature, filters and penalties leave them as they are."""
+    engine, scorer = engines(case)
+    prompt = replace(Chat.ask(generate(question).question), thinking=think)
+    requests = [Request(prompt, params, sample=sample) for sample in range(2)]
+    branches = drawn_by(engine, requests)
+    head = list(engine.codec.encode_prompt(prompt))
+    for branch in branches.values():
+        context = [*head, *branch.ids]
+        scores = scorer.extend(0, 0, context[:-1], context[1:])
+        assert scores is not None
+        drawn = slice(len(head) - 1, None)
+        for told, scored in zip(
+            (branch.logprobs, branch.entropy, branch.certainty),
+            (scores.logprob, scores.entropy, scores.certainty),
+            strict=True,
+        ):
+            np.testing.assert_allclose(scored[drawn], told, atol=TOLERANCE, rtol=0)
 
 
 @over(FLOATS)

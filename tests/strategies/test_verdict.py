@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import strategies as st
 from lite.params import Chat
 from lite.sampler import Question, Traits
 from lite.strategies.branches import Branch
+from lite.strategies.select.self_certainty import borda
+from lite.strategies.stop.speculative_rejection import survivors
 from lite.strategies.verdict import answer_text, elect, highest, picked, read, value_in, voted
 from tests.strategies.reading import branch
 
@@ -108,3 +111,11 @@ def test_an_election_accounts_for_every_vote(drawn: tuple[list[str | None], list
     assert sum(election.totals.values()) == pytest.approx(sum(election.votes))
     assert election.share is None or 0 <= election.share <= 1
     assert all(election.total >= total for total in election.totals.values())
+
+
+def test_scores_that_differ_in_their_last_bits_are_a_tie() -> None:
+    assert highest([1.0, 1.00002, 0.9], range(3)) == 0
+    assert highest([1.0, 1.0002, 0.9], range(3)) == 1
+    assert highest([None, -1.0, -math.inf], range(3)) == 1
+    assert borda([1.0, 1.00002, 0.9], ["a", "b", "b"], 1.0).votes == (3.0, 2.0, 1.0)
+    assert survivors({0: 1.0, 1: 1.00002, 2: 0.9}, 0.6) == [0]

@@ -7,15 +7,19 @@ from pathlib import Path
 
 from lite.models import TensorInfo
 
-__all__ = ["physical_cores", "suitable_threads"]
+__all__ = ["count_weights", "physical_cores", "suitable_threads"]
 
 _SMALL_MODEL = 16_000_000  # weights; below, handing work to a second thread costs more than it saves
 
 
 def suitable_threads(tensors: Iterable[TensorInfo]) -> int:
     """What an engine takes for a model with these tensors when the user says nothing."""
-    num_weights = sum(math.prod(tensor.shape) for tensor in tensors)
-    return 1 if num_weights < _SMALL_MODEL else physical_cores()
+    return 1 if count_weights(tensors) < _SMALL_MODEL else physical_cores()
+
+
+def count_weights(tensors: Iterable[TensorInfo]) -> int:
+    """Of a model with these tensors."""
+    return sum(math.prod(tensor.shape) for tensor in tensors)
 
 
 def physical_cores() -> int:

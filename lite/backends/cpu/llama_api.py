@@ -1,7 +1,8 @@
-"""Every call of llama.cpp: a model, and a context whose cache holds many sequences of tokens.
+"""Every call of llama.cpp that an engine makes: a model, and a context whose cache holds many sequences of tokens.
 
 The binding mirrors C structures that change from release to release, so its version is pinned exactly and nothing
-else touches it. llama.cpp ends the process where it meets what it does not expect: that is checked before a call.
+else touches it but `llama_quantize.py`, which is run in a process of its own. llama.cpp ends the process where it meets
+what it does not expect: that is checked before a call.
 """
 
 import ctypes
@@ -16,19 +17,23 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lite.errors import BackendError
+from lite.errors import BackendError, Interrupted
 
 # Read when the library is loaded. Its threads would otherwise wait awake for each other without a limit: a step took
 # seventeen times as long on a machine that had other work; not to spin at all costs half the speed of a single stream.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# A thousand turns are as good as twenty thousand on an idle machine, and on a busy one a step takes a seventh of what
+# it takes with ten thousand (bench/llama_waiting.py).
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-import llama_cpp.llama_cpp as llama  # after the environment that it reads
+import llama_cpp  # after the environment that it reads
+import llama_cpp.llama_cpp as llama
 
-__all__ = ["MAX_SEQUENCES", "CacheType", "Context", "ContextSettings", "Model"]
+__all__ = ["MAX_SEQUENCES", "VERSION", "CacheType", "Context", "ContextSettings", "Model", "State"]
 
 CacheType: TypeAlias = Literal["F32", "F16", "BF16"]
 State: TypeAlias = NDArray[np.uint8]
 
+VERSION = str(llama_cpp.__version__)
 MAX_SEQUENCES = int(llama.llama_max_parallel_sequences())
 _TYPES = {"F32": llama.GGML_TYPE_F32, "F16": llama.GGML_TYPE_F16, "BF16": 30}  # the binding forgot the last
 _NO_SLOT, _ABORTED = 1, 2  # what llama_decode returns
@@ -70,7 +75,7 @@ class Context:
     """A cache of cells, each the keys and values of one token for one or more sequences, and what computes with it.
 
     Cells are taken in order as long as none was given back; `restore` puts those of a state side by side from the
-    first on, in their order. `interrupted` is asked now and then while a long call runs, and stops it.
+    first on, in their order. `interrupted` is asked now and then while an interruptible call runs, and stops it.
     """
 
     def __init__(self, model: Model, settings: ContextSettings, interrupted: Callable[[], bool]) -> None:
@@ -99,7 +104,7 @@ class Context:
         """Compute one token for each entry and take a cell for each; positions go on from those of the sequence.
 
         Returns the logits after each of them, (tokens, vocab), overwritten by the next call; none of them without
-        `logits`. Raises BackendError, and then no cell was taken.
+        `logits`. Raises BackendError and Interrupted, and then no cell was taken.
         """
         self._check(tokens, sequences)
         batch = self._batch.filled(tokens, positions, sequences, logits)
@@ -139,6 +144,24 @@ class Context:
         if llama.llama_state_set_data(self._address, _bytes(state), len(state)) != len(state):
             raise BackendError(f"llama.cpp could not restore its cache: {_reason()}")
 
+    def sequence_state(self, sequence: int) -> State:
+        """All that is in the cache for one sequence."""
+        self._check((), (sequence,))
+        state: State = np.empty(llama.llama_state_seq_get_size(self._address, sequence), np.uint8)
+        if llama.llama_state_seq_get_data(self._address, _bytes(state), len(state), sequence) != len(state):
+            raise BackendError(f"llama.cpp could not copy a part of its cache: {_reason()}")
+        return state
+
+    def restore_sequence(self, sequence: int, state: State) -> None:
+        """Give a sequence, which must hold nothing, what another held; the next cells are taken for it.
+
+        The state must be one that `sequence_state` gave, of a context with the same kinds of keys and values.
+        """
+        self._check((), (sequence,))
+        _errors.clear()
+        if llama.llama_state_seq_set_data(self._address, _bytes(state), len(state), sequence) != len(state):
+            raise BackendError(f"llama.cpp could not restore a part of its cache: {_reason()}")
+
     def _check(self, tokens: Sequence[int], sequences: Sequence[int]) -> None:
         if not self.close.alive:
             raise BackendError("the model was closed: load it again")
@@ -172,7 +195,7 @@ class Context:
 
     def _failure(self, code: int) -> BackendError:
         if code == _ABORTED:
-            return BackendError("the computation was interrupted")
+            return Interrupted()
         if code == _NO_SLOT:
             return BackendError(f"the cache of {self.settings.num_cells} tokens is full")
         return BackendError(f"a step of the model failed: {_reason()} (code {code})")

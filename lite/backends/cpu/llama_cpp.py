@@ -1,7 +1,6 @@
 """A model on llama.cpp, from a GGUF file: one context, a sequence for each branch, one call for all rows of a step."""
 
 import logging
-import threading
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -10,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lite.backends.base import BackendSpec, Row
-from lite.backends.cpu.cores import suitable_threads
-from lite.backends.cpu.llama_api import MAX_SEQUENCES, Context, ContextSettings, Model
+from lite.backends.cpu.cores import count_weights, suitable_threads
+from lite.backends.cpu.llama_api import MAX_SEQUENCES, VERSION, Context, ContextSettings, Model, State
 from lite.backends.cpu.llama_cells import Cells
 from lite.backends.cpu.llama_formats import FileFormat, file_format
-from lite.backends.host import HostBackend
+from lite.backends.host import LONG_CALL, HostBackend
 from lite.errors import BackendError, ModelError
 from lite.params import SamplingParams
 from lite.quant.gguf import GGUFFile
@@ -65,7 +64,7 @@ class LlamaBackend(HostBackend):
         )
         super().__init__(spec, forbidden_ids)
         self._most_cells = _blocks(spec.num_slots * spec.context_length * (_SPARE + 1) // _SPARE)
-        self._interrupt = threading.Event()
+        self._num_weights = count_weights(file.tensors.values())
         self._closed = False
         self._is_in_doubt = False  # whether the cache may hold what the book of cells does not know of
         self._model = Model(file.path)
@@ -101,7 +100,7 @@ class LlamaBackend(HostBackend):
         if not ids:
             return None
         positions = range(start, start + len(ids))
-        logits = self._decode(ids, positions, [slot] * len(ids), wanted=scored, interruptible=True)
+        logits = self._decode(ids, positions, [slot] * len(ids), wanted=scored)
         self._cells.append(slot, len(ids))
         return logits if scored else None
 
@@ -116,9 +115,26 @@ class LlamaBackend(HostBackend):
     def release(self, slot: int) -> None:
         self._cells.leave(slot)
 
-    def interrupt(self) -> None:
-        """Make the `extend` that is under way raise BackendError; from any thread. Its part is then not written."""
-        self._interrupt.set()
+    @property
+    def state_kind(self) -> str:
+        settings = self._context.settings
+        attention = "flash" if settings.flash_attention else "plain"
+        return f"llama.cpp {VERSION} {self._spec.format} {settings.keys} {settings.values} {attention}"
+
+    def save(self, slot: int) -> State:
+        return self._context.sequence_state(self._cells.sequence(slot))
+
+    def restore(self, slot: int, length: int, state: State) -> None:
+        self._check_length(length)
+        self._cells.leave(slot)
+        self._make_room(length, 1)
+        sequence = self._cells.take(slot)
+        try:
+            self._context.restore_sequence(sequence, state)
+        except BaseException:
+            self._is_in_doubt = True
+            raise
+        self._cells.append(slot, length)
 
     def close(self) -> None:
         self._closed = True
@@ -126,13 +142,7 @@ class LlamaBackend(HostBackend):
         self._model.close()
 
     def _opened(self, settings: ContextSettings) -> Context:
-        return Context(self._model, settings, self._interrupted)
-
-    def _interrupted(self) -> bool:
-        if self._interrupt.is_set():
-            self._interrupt.clear()
-            return True
-        return False
+        return Context(self._model, settings, lambda: self._stop())
 
     def _check_length(self, length: int) -> None:
         if self._closed:
@@ -143,13 +153,7 @@ class LlamaBackend(HostBackend):
             )
 
     def _decode(
-        self,
-        ids: Sequence[int],
-        positions: Sequence[int],
-        slots: Sequence[int],
-        *,
-        wanted: bool,
-        interruptible: bool = False,
+        self, ids: Sequence[int], positions: Sequence[int], slots: Sequence[int], *, wanted: bool
     ) -> NDArray[np.float32]:
         """Compute a token for each slot named, which gets a sequence if it has none."""
         self._make_room(len(ids), sum(not self._cells.has_sequence(slot) for slot in set(slots)))
@@ -157,8 +161,9 @@ class LlamaBackend(HostBackend):
             if not self._cells.has_sequence(slot):
                 self._cells.take(slot)
         sequences = [self._cells.sequence(slot) for slot in slots]
+        is_long = len(ids) * self._num_weights > LONG_CALL
         try:
-            return self._context.decode(ids, positions, sequences, logits=wanted, interruptible=interruptible)
+            return self._context.decode(ids, positions, sequences, logits=wanted, interruptible=is_long)
         except BaseException:  # an interrupt too leaves a cache of which nothing is known
             self._is_in_doubt = True
             raise

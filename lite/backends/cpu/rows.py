@@ -64,6 +64,18 @@ class KeyValueRows:
                 array[target_row, :, :length] = array[source_row, :, :length]
         self._length_of[target] = length
 
+    def content(self, slot: int) -> NDArray[np.float32]:
+        """Of all layers, (arrays, kv heads, length, head_dim)."""
+        row, length = self.row(slot), self.length(slot)
+        return np.stack([array[row, :, :length] for array in self.arrays])
+
+    def fill(self, slot: int, content: NDArray[np.float32]) -> None:
+        """Give a slot what `content` returned of another; there must be room for its positions."""
+        row, length = self.row(slot), content.shape[2]
+        for array, layer in zip(self.arrays, content, strict=True):
+            array[row, :, :length] = layer
+        self._length_of[slot] = length
+
     def reserve(self, rows: int, positions: int) -> None:
         """Grow the arrays to hold at least so much, content included. Raises MemoryError and changes nothing."""
         if rows <= self.num_rows and positions <= self.num_positions:

@@ -17,7 +17,7 @@ from lite.params import SamplingParams
 from lite.sampler import Ability, Flow, Question
 from lite.strategies.branches import draw, requests_of
 from lite.strategies.fields import check_samples, setting
-from lite.strategies.verdict import Election, elect, picked, read, voted
+from lite.strategies.verdict import Election, elect, picked, rank_value, read, voted
 
 __all__ = ["SelfCertainty", "borda", "power_for"]
 
@@ -25,10 +25,11 @@ __all__ = ["SelfCertainty", "borda", "power_for"]
 def borda(confidences: Sequence[float], answers: Sequence[Hashable | None], power: float) -> Election:
     """The weighted Borda count v(r) = (N - r + 1)^p over N samples, None keeping its rank without a vote.
 
-    Equal confidences rank in the order of the samples, equal totals go to the earliest answer, as in the authors' code.
+    Equal confidences (see `rank_value`) rank in the order of the samples, equal totals go to the earliest answer, as
+    in the authors' code.
     """
     count = len(confidences)
-    ranking = sorted(range(count), key=confidences.__getitem__, reverse=True)
+    ranking = sorted(range(count), key=lambda i: rank_value(confidences[i]), reverse=True)
     votes = [0.0] * count
     for rank, sample in enumerate(ranking, start=1):
         votes[sample] = float(count - rank + 1) ** power
