@@ -10,7 +10,7 @@ from lite.cli.options import common_options, json_option
 from lite.cli.rate import RateLine
 from lite.cli.table import human_bytes, table
 
-__all__ = ["bench"]
+__all__ = ["bench", "watched"]
 
 _PATH = click.Path(path_type=Path, dir_okay=False)
 
@@ -56,7 +56,7 @@ def bench(
       lite bench qwen3.gguf --backend onnx --backend llama --samples 1,16 --plot speed.svg
     """
     from lite.evaluate.benchmark import Workload, benchmark, plot_of
-    from lite.models import resolve
+    from lite.library import resolve
 
     try:
         workload = Workload(
@@ -68,7 +68,7 @@ def bench(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    told = _watched(benchmark(resolve(model), engines, formats, workload), quiet=quiet)
+    told = watched(benchmark(resolve(model), engines, formats, workload), quiet=quiet)
     if out is not None:
         out.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
     if plot is not None:
@@ -83,13 +83,13 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise click.BadParameter(f"{text!r} is not N,N,...", param_hint="'--samples'") from None
 
 
-def _watched(runs: Any, *, quiet: bool) -> dict[str, Any]:
+def watched(runs: Any, what: str = "runs", *, quiet: bool) -> dict[str, Any]:
     """The generator's result; how far it is on stderr."""
     rate: RateLine | None = None
     try:
         while True:
             done, total = next(runs)
-            rate = rate or RateLine(total, "runs", quiet=quiet)
+            rate = rate or RateLine(total, what, quiet=quiet)
             rate.show(done, 0)
     except StopIteration as end:
         told: dict[str, Any] = end.value

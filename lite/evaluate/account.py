@@ -108,12 +108,15 @@ def account(taken: Mapping[Request, Taken], followed: Callable[[Request], Follow
         prompt, cached, forced = _context(request, branch.context, place in seen, followed)
         if branch.context:
             seen.add(place)
+        drawn, discarded = amount.used, amount.given - amount.used
+        if branch.cost.remote_calls:  # what came may be one text; how many tokens that is, the server has told
+            drawn, discarded = branch.cost.drawn_tokens, branch.cost.discarded_tokens
         total += Ledger(
             prompt_tokens=prompt,
             cached_tokens=cached,
             forced_tokens=forced,
-            drawn_tokens=amount.used,
-            discarded_tokens=amount.given - amount.used,
+            drawn_tokens=drawn,
+            discarded_tokens=discarded,
             branches=1,
             remote_calls=branch.cost.remote_calls,
             money=branch.cost.money,

@@ -1,6 +1,7 @@
 """`lite eval` of strategies that ask a remote model: a real server on loopback is the larger one."""
 
 import json
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ ROUTED = ("--strategy", "cascade", "--strategy", "majority")
 @pytest.fixture(autouse=True)
 def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITE_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "config.toml").write_text("[remote]\nstream = false\n")  # so that an answer comes as one text
 
 
 @pytest.fixture
@@ -33,7 +35,8 @@ def task(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server([Larger(sampler=partial(ScriptedSampler, lambda request: "The answer is 42."))]) as server:
+    scripted = partial(ScriptedSampler, lambda request: "The answer is 42.")
+    with Server([Larger(sampler=scripted, tells_logprobs=False)]) as server:
         yield server
 
 
@@ -49,7 +52,11 @@ def test_a_router_is_compared_with_what_stays_here(lite: Lite, task: Path, serve
     assert (told["cascade"]["right"], told["cascade"]["unserved"]) == (3, 0)
     assert told["majority"]["right"] == 0
     assert told["cascade"]["mean_cost"]["remote_calls"] == 1  # type: ignore[index]
-    assert told["cascade"]["mean_cost"]["money"] > 1  # type: ignore[index]
+    cost = told["cascade"]["mean_cost"]
+    assert isinstance(cost, dict)
+    assert cost["money"] > 1
+    here = told["majority"]["mean_cost"]["drawn_tokens"]  # type: ignore[index]
+    assert cost["drawn_tokens"] - here == math.floor(cost["money"]), "a token of the server's costs 1"
     asked = len(server.paths)
     assert lite("eval", task, *chosen).out == ran.out
     assert len(server.paths) == asked, "a finished log asks nobody again"

@@ -8,8 +8,9 @@ from lite.errors import MissingExtra
 from lite.evaluate.log import Plain
 from lite.evaluate.report.rows import Row
 
-__all__ = ["draw_picture", "require_matplotlib"]
+__all__ = ["draw_picture", "figure_class", "require_matplotlib"]
 
+_WHAT = "a picture of the report (--png)"
 _BLUE, _GRAY, _GREEN, _VIOLET = "#1d5fb8", "#8b8d94", "#04735f", "#7a4fb5"
 _CURVES = (
     ("pass", "any right (pass@k)", _GRAY, "--"),
@@ -21,13 +22,13 @@ _CURVES = (
 
 def require_matplotlib() -> None:
     """Raises MissingExtra where it is not installed."""
-    _figure_class()
+    figure_class(_WHAT)
 
 
 def draw_picture(path: Path, rows: Sequence[Row], curves: Sequence[Plain], title: str) -> None:
     """Write the file: accuracy against tokens and, where there are curves, against samples."""
     panels = 2 if curves else 1
-    figure = _figure_class()(figsize=(6.4 * panels, 4.8), dpi=150, layout="constrained")
+    figure = figure_class(_WHAT)(figsize=(6.4 * panels, 4.8), dpi=150, layout="constrained")
     figure.suptitle(title, parse_math=False)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     _pareto(axes[0], rows)
@@ -68,11 +69,11 @@ def _curve(axes: Any, curve: Plain) -> None:
     axes.grid(alpha=0.25)
 
 
-def _figure_class() -> Any:
-    """Without pyplot: no window and no state of the process."""
+def figure_class(what: str) -> Any:
+    """Matplotlib's, without pyplot: no window and no state of the process. Raises MissingExtra, which names `what`."""
     from importlib import import_module
 
     try:
         return import_module("matplotlib.figure").Figure
     except ImportError as error:
-        raise MissingExtra("a picture of the report (--png)", "eval") from error
+        raise MissingExtra(what, "eval") from error
