@@ -18,6 +18,10 @@ __all__ = ["Call", "Note"]
 
 _log = logging.getLogger("lite.remote")
 
+_HINT = "if it serves one request at a time, set concurrency to 1"
+_UNFINISHED = f"the stream ended without a finish_reason; {_HINT}"
+_SILENT = f"the server said nothing for this sample; {_HINT}"
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -165,10 +169,14 @@ class Call:
             self._finish(strand, strand.reason, failure=told)
         elif failure:
             self._finish(strand, "failed", failure=failure)
-        elif strand.tokens:  # [DONE], without having said how it ended
-            self._finish(strand, "length" if strand.tokens >= strand.request.params.max_tokens else "eos")
+        elif strand.tokens >= strand.request.params.max_tokens:
+            self._finish(strand, "length")
+        elif strand.tokens and not self.config.stream:  # a whole answer, without a word on how it ended
+            self._finish(strand, "eos")
+        elif strand.tokens:
+            self._finish(strand, "failed", failure=_UNFINISHED)
         else:
-            self._finish(strand, "failed", failure="the server said nothing for this sample")
+            self._finish(strand, "failed", failure=_SILENT)
 
     def _finish(self, strand: _Strand, reason: Reason, *, at: int | None = None, failure: str = "") -> None:
         strand.has_ended = True

@@ -10,7 +10,9 @@ import ssl
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -73,11 +75,12 @@ class Stream:
 
     async def _events(self) -> AsyncGenerator[JSON, None]:
         reader = EventReader()
-        async for piece in self._pieces():
-            for event in _fed(reader, piece):
-                if event.strip() == "[DONE]":
-                    return
-                yield _parsed(event)
+        async with aclosing(self._pieces()) as pieces:
+            async for piece in pieces:
+                for event in _fed(reader, piece):
+                    if event.strip() == "[DONE]":
+                        return
+                    yield _parsed(event)
         last = reader.rest()
         if last is not None and last.strip() == "[DONE]":
             return
@@ -86,19 +89,22 @@ class Stream:
         raise RemoteFailure("the stream ended without its [DONE]", retry=True)
 
     async def _whole(self) -> AsyncGenerator[JSON, None]:
-        body = b"".join([piece async for piece in self._pieces()])
+        async with aclosing(self._pieces()) as pieces:
+            body = b"".join([piece async for piece in pieces])
         yield _parsed(body.decode("utf-8", "replace"))
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
+        """Whoever reads them closes them: one that is left to be collected outlives the loop."""
         encoding = self._response.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise RemoteFailure(f"the answer is compressed ({encoding[:20]}), which was not asked for")
         try:
-            async for piece in self._response.aiter_raw():
-                self._left -= len(piece)
-                if self._left < 0:
-                    raise RemoteFailure("the answer is longer than most_bytes allows")
-                yield piece
+            async with aclosing(cast("AsyncGenerator[bytes, None]", self._response.aiter_raw())) as pieces:
+                async for piece in pieces:
+                    self._left -= len(piece)
+                    if self._left < 0:
+                        raise RemoteFailure("the answer is longer than most_bytes allows")
+                    yield piece
         except httpx.HTTPError as error:
             raise RemoteFailure(_told(error), retry=True) from error
 
@@ -214,7 +220,7 @@ class RemoteClient:
         status = response.status_code
         said = self._key.removed_from(await _excerpt(response))
         hints = {
-            401: "the key was refused: see key_env and key_file",
+            401: "the key was refused: see key_env, keyring and key_file",
             403: "the key may not do this",
             404: "no such model or endpoint: see model, url and api",
         }
@@ -294,10 +300,11 @@ async def _excerpt(response: httpx.Response) -> str:
     """What the server says of its refusal, as far as it can be read."""
     body = b""
     try:
-        async for piece in response.aiter_raw():
-            body += piece
-            if len(body) > _MOST_ERROR_BYTES:
-                break
+        async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > _MOST_ERROR_BYTES:
+                    break
         return error_of(json.loads(body)) or ""
     except (httpx.HTTPError, ValueError, RecursionError):
         return ""

@@ -3,12 +3,13 @@
 import math
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from lite.errors import UsageError
+from lite.errors import MissingExtra, UsageError
 from lite.privacy import Privacy
 from lite.sampler import Ability, Traits
 
@@ -52,7 +53,8 @@ class RemoteConfig:
     model: str = ""  # "": the first that the server lists
     api: Literal["auto", "chat", "completions"] = "auto"  # auto: chat for a Chat, completions for text and ids
     key_env: str = ""  # the environment variable that holds the key
-    key_file: str = ""  # or the file, readable by its owner alone
+    keyring: str = ""  # or the service under which the system's keyring holds it, for the user that is `host`
+    key_file: str = ""  # or the file, readable by its owner alone; the first of these that holds a key counts
     can: frozenset[Ability] | None = None  # None: found out with a request of one token, without any of your text
     batch_samples: bool | None = None  # several samples in one request (n); None: found out likewise
     prefix_style: Literal["none", "assistant", "continue"] = "none"  # whether a chat may begin the model's own turn:
@@ -87,8 +89,6 @@ class RemoteConfig:
             raise ValueError("url must be like https://host/v1, without a user, a password or a query")
         if self.can is not None and not self.can <= OFFERED:
             raise ValueError(f"can must be among {sorted(OFFERED)}, got {sorted(self.can - OFFERED)}")
-        if self.key_env and self.key_file:
-            raise ValueError("give key_env or key_file, not both")
         for name in ("connect_seconds", "read_seconds", "total_seconds"):
             self._check(name, 0 < getattr(self, name) < math.inf, "above 0")
         for name in ("backoff_seconds", "longest_wait_seconds", "breaker_seconds", "prompt_price", "completion_price"):
@@ -120,18 +120,44 @@ class RemoteConfig:
 
     def read_key(self) -> Secret:
         """The key, from where the config says. Raises UsageError, which never holds a part of it."""
-        if not (self.key_env or self.key_file):
+        sources = self._key_sources()
+        if not sources:
             return Secret()
         parts = urlsplit(self.url)
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK and not self.plain_http:
             raise UsageError(f"the key would travel unencrypted to {self.host}: use https, or set plain_http=True")
-        key = os.environ.get(self.key_env, "").strip() if self.key_env else _read_private(Path(self.key_file))
-        where = f"environment variable {self.key_env}" if self.key_env else f"file {self.key_file}"
-        if not key:
-            raise UsageError(f"the {where} should hold the key for {self.host}, and is empty or not there")
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise UsageError(f"the {where} holds characters that no key has")
-        return Secret(key)
+        for where, read in sources.items():
+            if key := read():
+                if not (key.isascii() and key.isprintable()) or " " in key:
+                    raise UsageError(f"the {where} holds characters that no key has")
+                return Secret(key)
+        where = " or the ".join(sources)
+        raise UsageError(f"the {where} should hold the key for {self.host}, and is empty or not there")
+
+    def _key_sources(self) -> dict[str, Callable[[], str]]:
+        """Those that are given, in the order in which they are asked."""
+        asked: dict[str, Callable[[], str]] = {}
+        if self.key_env:
+            asked[f"environment variable {self.key_env}"] = lambda: os.environ.get(self.key_env, "").strip()
+        if self.keyring:
+            asked[f"keyring's service {self.keyring}"] = lambda: _from_keyring(self.keyring, self.host)
+        if self.key_file:
+            asked[f"file {self.key_file}"] = lambda: _read_private(Path(self.key_file))
+        return asked
+
+
+def _from_keyring(service: str, user: str) -> str:
+    """Raises MissingExtra, and UsageError for a keyring that is locked or not there."""
+    try:
+        import keyring
+        from keyring.errors import KeyringError
+    except ImportError as error:
+        raise MissingExtra("a key in the system's keyring", "keyring") from error
+    try:
+        return (keyring.get_password(service, user) or "").strip()
+    except KeyringError as error:
+        kind = type(error).__name__
+        raise UsageError(f"the system's keyring cannot be asked ({kind}): see `keyring --list-backends`") from None
 
 
 def _read_private(path: Path) -> str:

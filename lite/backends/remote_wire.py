@@ -160,9 +160,9 @@ def _sampling(params: SamplingParams, config: RemoteConfig) -> JSON:
 
 
 def _logprobs(params: SamplingParams, is_chat: bool) -> JSON:
-    if not is_chat:
-        return {"logprobs": max(1, params.top_logprobs)}
-    return {"logprobs": True} | ({"top_logprobs": params.top_logprobs} if params.top_logprobs else {})
+    """At least one of the likeliest is asked for: llama-cpp-python tells no log-probabilities at all without."""
+    most = max(1, params.top_logprobs)
+    return {"logprobs": True, "top_logprobs": most} if is_chat else {"logprobs": most}
 
 
 def _seed(request: Request) -> int:

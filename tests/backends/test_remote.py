@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,7 +23,7 @@ from lite.runner import run
 from lite.sampler import Answer, Chunk, Finished, Question, Request
 from lite.strategies import Majority, MeanLogprob, SelfCertainty
 from lite.strategies.select.nothinking import NoThinking
-from tests.http_servers import Act, Larger, Reply, Server, free_port
+from tests.http_servers import Act, Larger, Reply, Server, free_port, self_signed
 
 PLAIN = RemoteConfig(
     url="http://127.0.0.1:1/v1", model="m", can=frozenset(), batch_samples=False, backoff_seconds=0.01,
@@ -149,6 +150,15 @@ class TestAServerThatServesWell:
             assert len(ask(sampler, samples=6).candidates) == 6
         assert server.most_live == 2
 
+    def test_logprobs_are_asked_for_with_one_of_the_likeliest_at_least(self) -> None:
+        with Server([Larger()]) as server, remote(server, can=frozenset({"logprobs"})) as sampler:
+            collect(sampler, [Request(QUESTION.prompt), Request("6 * 7 =")])
+        asked = {
+            path: (body["logprobs"], body.get("top_logprobs"))
+            for path, body in zip(server.paths, server.bodies, strict=True)
+        }
+        assert asked == {"/v1/chat/completions": (True, 1), "/v1/completions": (1, None)}
+
     def test_a_step_that_does_not_wait_returns_at_once(self) -> None:
         with Server([partial(Reply.wait, seconds=2)]) as server, remote(server) as sampler:
             request = Request(QUESTION.prompt)
@@ -228,6 +238,12 @@ def resets(reply: Reply) -> None:
     reply.reset()
 
 
+def unfinished(reply: Reply) -> None:
+    reply.head()
+    reply.say("The answer is ")
+    reply.done()
+
+
 def huge_line(reply: Reply) -> None:
     reply.head()
     reply.say("The answer is ")
@@ -273,6 +289,7 @@ FAULTS: dict[str, tuple[Act, str, str]] = {
     "reset before a byte": (Reply.reset, "connection broke", ""),
     "an endless line": (huge_line, "damaged: an event of more than", "The answer is "),
     "a huge body": (huge_body, "longer than most_bytes", "The answer is "),
+    "no word on how it ended": (unfinished, "without a finish_reason", "The answer is "),
     "an error in the stream": (breaks_off, "it broke off: out of memory", "The answer is "),
     "values of wrong types": (not_ours, "damaged: a text is of the type int", "The answer is "),
     "cut by a filter": (filtered, "filter", "The answer is "),
@@ -564,6 +581,17 @@ def test_a_server_that_is_not_there_is_told_in_one_line(caplog: pytest.LogCaptur
         answer = ask(sampler)
         assert "no connection" in sampler.failures[answer.candidates[0].request]
     assert "remote sampler 127.0.0.1" in caplog.text
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no program openssl to make a certificate with")
+def test_a_certificate_is_verified(tmp_path: Path) -> None:
+    with Server([good], certificate=self_signed(tmp_path)) as server:
+        with remote(server, ca_file=str(server.certificate)) as sampler:
+            assert ask(sampler).value == "42"
+        with remote(server, retries=0) as sampler:
+            (candidate,) = ask(sampler).candidates
+            assert "certificate verify failed" in sampler.failures[candidate.request].lower()
+        assert len(server.bodies) == 1
 
 
 def test_the_same_questions_through_the_wire_and_without_it_give_the_same_answers() -> None:

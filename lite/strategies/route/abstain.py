@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from lite.sampler import Ability, Flow, Question, Strategy
 from lite.strategies.fields import setting
-from lite.strategies.route.confidence import MEASURE_NEEDS, is_probability, measured
+from lite.strategies.route.confidence import MEASURE_DOC, MEASURE_NEEDS, is_probability, measured
 from lite.strategies.route.watch import extended, watched
 from lite.strategies.select.self_certainty import SelfCertainty
 
@@ -28,9 +28,7 @@ class Abstain:
     paper: ClassVar[str] = "arXiv:2502.13962"
     cost: ClassVar[str] = "the inner strategy's"
     inner: Strategy = field(default_factory=SelfCertainty, metadata={"doc": "the strategy that answers"})
-    measure: Literal["votes", "self-certainty", "logprob", "p-yes"] = setting(
-        "logprob", "what confidence is: see confidence.py"
-    )
+    measure: Literal["votes", "self-certainty", "logprob", "likelihood", "p-yes"] = setting("logprob", MEASURE_DOC)
     threshold: float = setting(0.5, "answer only above this confidence")
     text: str = setting("I am not sure.", "what is said instead of an answer")
 

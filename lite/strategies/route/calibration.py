@@ -167,10 +167,24 @@ def upper_bound(failures: int, trials: int, error: float) -> float:
 
 
 def curve(observations: Sequence[Observation]) -> tuple[Point, ...]:
-    """What every threshold does that the observations can tell apart, from all kept to none."""
+    """What every threshold does that the observations can tell apart, from all kept to none: `point_at` of each."""
     confidences = sorted(set(_confidences(observations)))
-    nothing_kept = math.nextafter(confidences[-1], math.inf)
-    return tuple(point_at(observations, threshold) for threshold in (*confidences, nothing_kept))
+    unsure_first = sorted(observations, key=lambda one: -math.inf if one.confidence is None else one.confidence)
+    count, sent = len(observations), 0
+    kept_right, sent_right = sum(one.small for one in observations), 0
+    cost = math.fsum(one.small_cost for one in observations)
+    points = []
+    for threshold in (*confidences, math.nextafter(confidences[-1], math.inf)):
+        while sent < count and not _is_kept(one := unsure_first[sent], threshold):
+            sent += 1
+            kept_right -= one.small
+            sent_right += one.large
+            cost += one.large_cost
+        kept = count - sent
+        risk = 1 - kept_right / kept if kept else 0.0
+        accuracy = (kept_right + sent_right) / count
+        points.append(Point(threshold=threshold, share=sent / count, risk=risk, accuracy=accuracy, cost=cost / count))
+    return tuple(points)
 
 
 def point_at(observations: Sequence[Observation], threshold: float) -> Point:

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from lite.sampler import Ability, Flow, Question, Strategy
 from lite.strategies.fields import setting
-from lite.strategies.route.confidence import MEASURE_NEEDS, measured
+from lite.strategies.route.confidence import MEASURE_DOC, MEASURE_NEEDS, measured
 from lite.strategies.route.watch import extended, joined, watched
 from lite.strategies.select.greedy import Greedy
 from lite.strategies.select.self_certainty import SelfCertainty
@@ -33,9 +33,7 @@ class Cascade:
     large: Strategy = field(
         default_factory=lambda: Greedy(sampler="remote"), metadata={"doc": "the strategy that is asked when unsure"}
     )
-    measure: Literal["votes", "self-certainty", "logprob", "p-yes"] = setting(
-        "votes", "what confidence is: see confidence.py"
-    )
+    measure: Literal["votes", "self-certainty", "logprob", "likelihood", "p-yes"] = setting("votes", MEASURE_DOC)
     threshold: float = setting(0.6, "the least confidence that keeps the small strategy's answer; calibrate it")
 
     @property

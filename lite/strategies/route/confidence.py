@@ -10,19 +10,26 @@ from lite.strategies.route.affirm import AFFIRM_NEEDS, affirmed_after
 from lite.strategies.route.watch import supporters
 from lite.strategies.verdict import answer_text
 
-__all__ = ["MEASURE_NEEDS", "Measure", "answer_logprob", "is_probability", "measured"]
+__all__ = ["MEASURE_DOC", "MEASURE_NEEDS", "Measure", "answer_logprob", "is_probability", "measured"]
 
-Measure: TypeAlias = Literal["votes", "self-certainty", "logprob", "p-yes"]
+Measure: TypeAlias = Literal["votes", "self-certainty", "logprob", "likelihood", "p-yes"]
 """The answer's share of the votes; the mean certainty of the samples behind it, in nats (arXiv:2502.18581, eq. 9); the
-probability of the answer's own tokens (arXiv:2502.13962); P(yes) to "is this correct?" (arXiv:2207.05221).
+probability of the answer's own tokens (arXiv:2502.13962); the mean probability of all tokens of the sample that gave
+it, geometrically (1 / perplexity); P(yes) to "is this correct?" (arXiv:2207.05221).
 """
 
 MEASURE_NEEDS: Mapping[Measure, frozenset[Ability]] = {
     "votes": frozenset(),
     "self-certainty": frozenset({"certainty"}),
     "logprob": frozenset({"logprobs"}),
+    "likelihood": frozenset({"logprobs"}),
     "p-yes": AFFIRM_NEEDS | {"fork"},
 }
+
+MEASURE_DOC = (
+    "what confidence is: the share of the votes; of the samples behind the answer their mean certainty, the probability"
+    " of the answer's own tokens, or the mean one of all tokens; or P(yes) when the model is asked"
+)
 
 _IS_IT_CORRECT = "\n\nIs the answer above correct, Yes or No?"
 
@@ -46,8 +53,8 @@ def measured(
         values = [value for value in known if value is not None]
         return math.fsum(values) / len(values) if values else None
     winner = next((branch for branch in behind if answer_text(question, branch) == answer.text), behind[0])
-    if measure == "logprob":
-        logprob = answer_logprob(winner, answer.value)
+    if measure in ("logprob", "likelihood"):
+        logprob = answer_logprob(winner, answer.value) if measure == "logprob" else winner.mean_logprob
         return None if logprob is None else math.exp(min(0.0, logprob))
     return (yield from affirmed_after(winner, _IS_IT_CORRECT))
 

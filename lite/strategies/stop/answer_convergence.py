@@ -21,7 +21,9 @@ def agreement(probes: Sequence[Probe]) -> int:
 class AnswerConvergence(Probing):
     """Stops a thought when the answers read off after its last k steps are equal.
 
-    The paper's first signal: steps are sentences, each probe closes the thought and reads the answer greedily.
+    The paper's first signal: steps are sentences, each probe closes the thought and reads the answer greedily. A model
+    that takes its last result for the answer seems settled too early: `step=reflection`, where it begins to check,
+    with `agreeing=1` suits that.
     """
 
     paper: ClassVar[str] = "arXiv:2506.02536"

@@ -60,12 +60,13 @@ def dirichlet_majority(counts: list[int]) -> float:
     return min(1.0, total * end / intervals / 3)
 
 
-def overtaking_probability(leader: int, other: int, remaining: int) -> float:
-    """P(other + K >= leader + remaining - K), K of the remaining votes being the other's and the rest the leader's.
+def overtaking_probability(leader: int, other: int, remaining: int, *, wins_ties: bool = False) -> float:
+    """P(other + K > leader + remaining - K), K of the remaining votes being the other's and the rest the leader's.
 
     K is Beta-binomial: its probability is Beta(other + 1, leader + 1), a uniform prior after the votes so far.
+    Exactly 0 where the other cannot overtake. `wins_ties`: to draw level is enough.
     """
-    least = max(0, math.ceil((leader + remaining - other) / 2))
+    least = max(0, (leader + remaining - other + (1 if wins_ties else 2)) // 2)
     prior = _log_beta(other + 1, leader + 1)
     return math.fsum(
         math.comb(remaining, k) * math.exp(_log_beta(other + 1 + k, leader + 1 + remaining - k) - prior)

@@ -7,7 +7,7 @@ answer whose first sample has the lowest number, as in `elect`.
 import math
 from collections.abc import Hashable, Mapping, Sequence
 
-from lite.strategies.verdict import Election
+from lite.strategies.verdict import Election, rank_value
 
 __all__ = ["is_safe", "is_safe_borda"]
 
@@ -45,7 +45,7 @@ def is_safe_borda(
     if not open_samples:
         return True
     known = [i for i in range(len(answers)) if i not in open_samples]
-    ranking = sorted(known, key=confidences.__getitem__, reverse=True)
+    ranking = sorted(known, key=lambda i: rank_value(confidences[i]), reverse=True)
     leader = answers[election.winner]
     rivals: set[Hashable | None] = {answers[i] for i in known} - {leader, None}
     signs = [[(answers[i] == leader) - (answers[i] == rival) for i in ranking] for rival in rivals or {object()}]

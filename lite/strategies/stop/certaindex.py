@@ -14,7 +14,7 @@ from typing import ClassVar
 from lite.answers import group
 from lite.sampler import Cancel
 from lite.strategies.fields import setting
-from lite.strategies.stop.probes import Probe, Probing, Trace
+from lite.strategies.stop.probes import STEP_DOC, Probe, Probing, Trace
 
 __all__ = ["Certaindex", "answer_entropy", "certaindex"]
 
@@ -37,13 +37,14 @@ def certaindex(answers: Sequence[Hashable | None]) -> float:
 class Certaindex(Probing):
     """A majority vote of traces that are halted together once the answers they would give agree.
 
-    With one trace there is nothing to compare: it comes to its own end.
+    With one trace there is nothing to compare: it comes to its own end. Traces that take their last result for the
+    answer agree too early: `step=reflection`, where they begin to check, with `every=1` suits them.
     """
 
     paper: ClassVar[str] = "arXiv:2412.20993"
     cost: ClassVar[str] = "N traces, cut short together, and a probe of each every step"
     samples: int = setting(8, "traces; they are halted together, and vote")
-    step: str = setting("token", "what a step is: sentence, line, paragraph, token, or a text that ends one")
+    step: str = setting("token", STEP_DOC)
     every: int = setting(32, "probe after every so many steps")
     threshold: float = setting(0.8, "the certaindex at which the traces are halted")
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from lite.strategies.fields import setting
 from lite.strategies.stop.answer_convergence import agreement
-from lite.strategies.stop.probes import Probe, Probing
+from lite.strategies.stop.probes import STEP_DOC, Probe, Probing
 
 __all__ = ["Dynasor", "is_certain"]
 
@@ -33,7 +33,7 @@ class Dynasor(Probing):
 
     paper: ClassVar[str] = "arXiv:2412.20993"
     cost: ClassVar[str] = "1 trace or more, cut short, and a probe of each every step"
-    step: str = setting("token", "what a step is: sentence, line, paragraph, token, or a text that ends one")
+    step: str = setting("token", STEP_DOC)
     every: int = setting(64, "probe after every so many steps")
     cue: str = setting(
         "Oh, I suddenly got the answer to the whole problem, **Final Answer**\n\n\\[ \\boxed{",

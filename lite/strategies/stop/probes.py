@@ -22,7 +22,9 @@ from lite.strategies.stop.steps import StepEnds, check_steps
 from lite.strategies.stop.thought import closing_cue, has_closed
 from lite.strategies.verdict import picked, read, value_in, voted
 
-__all__ = ["Probe", "Probing", "Trace"]
+__all__ = ["STEP_DOC", "Probe", "Probing", "Trace"]
+
+STEP_DOC = "what a step is: sentence, line, paragraph, reflection, token, or a text that ends one"
 
 
 class Probe(NamedTuple):
@@ -43,7 +45,7 @@ class Probing:
     samples: int = setting(1, "traces; each is stopped on its own, and they vote")
     params: SamplingParams = field(default_factory=SamplingParams)
     sampler: str = setting("local", "which sampler draws")
-    step: str = setting("sentence", "what a step is: sentence, line, paragraph, token, or a text that ends one")
+    step: str = setting("sentence", STEP_DOC)
     every: int = setting(1, "probe after every so many steps")
     cue: str = setting("The answer is", "what a probe is made to say once its thought is closed")
     probe_tokens: int = setting(16, "the most tokens of a probe")

@@ -18,7 +18,7 @@ from lite.strategies.branches import Branch, requests_of
 from lite.strategies.fields import check_samples, setting
 from lite.strategies.stop.cuts import cut, read_some
 from lite.strategies.stop.scores import ability_of, score_of
-from lite.strategies.verdict import picked
+from lite.strategies.verdict import picked, rank_value
 
 __all__ = ["SpeculativeRejection", "survivors"]
 
@@ -26,7 +26,7 @@ __all__ = ["SpeculativeRejection", "survivors"]
 def survivors(scores: Mapping[int, float | None], alpha: float) -> list[int]:
     """The best-scored, (1 - alpha) of them rounded and at least one, in their order. Ties to the lower number."""
     keep = max(1, math.floor((1 - alpha) * len(scores) + 0.5))
-    best = sorted(scores, key=lambda i: (-math.inf if (score := scores[i]) is None else score, -i), reverse=True)
+    best = sorted(scores, key=lambda i: (rank_value(scores[i]), -i), reverse=True)
     return sorted(best[:keep])
 
 

@@ -10,14 +10,17 @@ _ENDS = {
     "sentence": r"[.!?]+[)\]\"'*”’]*(?=\s)|\n",
     "line": r"\n",
     "paragraph": r"\n\s*\n",
+    "reflection": r"(?i)(?:\n|[.!?](?= ))(?=\s*(?:(?:so|but|now|okay),?\s+)?(?:let me|let's|i should)?\s*"
+    r"(?:double-check|check|verify|wait|hmm|hold on|alternatively)\W)",
 }
 
 
 class StepEnds:
     """Finds the ends of steps while the tokens come; where they are does not depend on how many come at a time.
 
-    A step ends after a sentence (or line), a line, a paragraph, every token, or a text of the caller's own. Steps of
-    white space do not count, and of the rest every `every`-th does.
+    A step ends after a sentence (or line), a line, a paragraph, every token, or a text of the caller's own; or where a
+    sentence begins that turns to checking or doubts ("Check", "Wait", "Let me verify"): arXiv:2505.17155 splits
+    thoughts there. Steps of white space do not count, and of the rest every `every`-th does.
     """
 
     def __init__(self, step: str, every: int) -> None:
@@ -66,6 +69,6 @@ class StepEnds:
 def check_steps(step: str, every: int) -> None:
     """Raises ValueError for no separator and for fewer than one step."""
     if not step:
-        raise ValueError("step must be sentence, line, paragraph, token, or a text that ends a step, got nothing")
+        raise ValueError("step must be one of those named, or a text that ends a step, got nothing")
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}")

@@ -1,8 +1,9 @@
 """Whether a branch is in its thought, and the text that closes it, in the tags of the model that draws.
 
-A thought is opened by the model itself, and then its tag is in the text; or by the prompt, and then it is not. A
-conversation that does not switch thinking off is taken to begin in a thought where the model has tags, since only its
-template knows; a text prompt begins in one if its last tag opens one.
+A thought is opened by the model itself, and then its tag is the first of the text; or by the prompt, and then it is
+not in the text. Which of the two holds for a conversation that may think, its sampler tells by `Traits.think_opened`,
+and where it does not, the conversation is taken to begin in a thought. A text prompt begins in one if its last tag
+opens one.
 """
 
 from lite.params import Chat
@@ -24,7 +25,7 @@ def in_thought(question: Question, request: Request, text: str) -> bool:
     opened = text.rfind(traits.think_open) if traits.think_open else -1
     closed = text.rfind(traits.think_close)
     if opened < 0 and closed < 0:
-        return _begins_in_thought(request, traits)
+        return _begins_in_thought(request, traits, text)
     return opened > closed
 
 
@@ -49,12 +50,14 @@ def closing_cue(question: Question, request: Request, text: str, cue: str) -> st
     return closing + ("" if apart else " ") + cue
 
 
-def _begins_in_thought(request: Request, traits: Traits) -> bool:
+def _begins_in_thought(request: Request, traits: Traits, text: str) -> bool:
+    """`text` holds no whole tag; where it may become the opening one it counts as that."""
     prompt, said = request.prompt, request.prefix
     if traits.think_close in said or (traits.think_open and traits.think_open in said):
         return said.rfind(traits.think_open) > said.rfind(traits.think_close)
     if isinstance(prompt, Chat):
-        return prompt.thinking is not False
+        may_open = traits.think_opened is not False or traits.think_open.startswith((said + text).lstrip())
+        return prompt.thinking is not False and may_open
     if isinstance(prompt, str) and traits.think_open:
         return prompt.rfind(traits.think_open) > prompt.rfind(traits.think_close)
     return False

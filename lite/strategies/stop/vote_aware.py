@@ -4,16 +4,16 @@ Samples are drawn together. As they end, in the order of their tokens, the leadi
 that the samples still open could do to it, each with the most that it could still weigh; when the leader cannot be
 overtaken the rest is stopped. With `error` 0 the answer is the one that the whole vote would have given.
 
-With `error` above 0 samples are begun in waves, and after each whole wave the rest is given up when the leader is
-overtaken with at most that probability. After votes of a for the leader and b for another, the m samples to come are
-taken to be the leader's or the other's with a probability from Beta(a + 1, b + 1), so the other's are Beta-binomial;
-the chances of all others, and of an answer not yet seen, are added. It is tested where all that were begun have ended,
-because those that end first are no fair sample. The same test, of one sample at a time and two answers, is the idea
-of arXiv:2305.11860.
+A majority vote begins its samples in waves, each of as few as could settle it: were they all for the leader, no more
+would be needed. With `error` above 0 the rest is given up after a whole wave when the leader is overtaken with at most
+that probability. After votes of a for the leader and b for another, the m samples to come are taken to be the leader's
+or the other's with a probability from Beta(a + 1, b + 1), so the other's are Beta-binomial; the chances of all others,
+and of an answer not yet seen, are added. Being a posterior probability it may be looked at after every wave. It is
+tested where all that were begun have ended, because those that end first are no fair sample. The same test, of one
+sample at a time and two answers, is the idea of arXiv:2305.11860.
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
@@ -56,7 +56,9 @@ class VoteAware:
     vote: Literal["majority", "borda", "probability"] = setting("majority", "how the samples vote")
     power: float | None = setting(None, "the exponent of borda; auto: 0.3, 0.7 or 1.2 by N")
     error: float = setting(0.0, "the probability of another winner that is accepted; 0: none")
-    wave: int | None = setting(None, "samples to begin at a time; auto: all, with an error a quarter of them")
+    wave: int | None = setting(
+        None, "samples to begin at a time; auto: with majority as few as could settle it, else all"
+    )
 
     def __post_init__(self) -> None:
         check_samples(self.samples)
@@ -75,7 +77,6 @@ class VoteAware:
 
     def __call__(self, question: Question) -> Flow:
         requests = requests_of(question, samples=self.samples, params=self.params, sampler=self.sampler)
-        size = self.wave or (max(1, self.samples // 4) if self.error else self.samples)
         drawn: list[Branch] = []
         voting: list[int] = []
 
@@ -83,7 +84,7 @@ class VoteAware:
             ended = [*voting, *(len(drawn) + i for i in crossed)]
             return self._is_decided(question, [*drawn, *branches], ended, requests, at)
 
-        while len(drawn) < self.samples and not self._is_likely(question, drawn, voting):
+        while size := self._next_wave(question, drawn, voting):
             branches, crossed = yield from race(requests[len(drawn) : len(drawn) + size], enough)
             voting += (len(drawn) + i for i in crossed)
             drawn += branches
@@ -91,6 +92,28 @@ class VoteAware:
                 break
         ballot = read_some(question, drawn, voting)
         return voted(ballot, self._election(ballot, voting), self._scores(ballot, voting))
+
+    def _next_wave(self, question: Question, drawn: Sequence[Branch], voting: Sequence[int]) -> int:
+        """How many samples to begin next; 0 where none is left or needed."""
+        left = self.samples - len(drawn)
+        if self.vote != "majority":
+            return min(left, self.wave or left)
+        election = majority(read_some(question, drawn, voting).answers)
+        if not left or self._is_likely(election, 0, left):
+            return 0
+        return self.wave or next((n for n in range(1, left) if self._is_likely(election, n, left - n)), left)
+
+    def _is_likely(self, election: Election, more: int, remaining: int) -> bool:
+        """Whether the leader, given so many votes more, stays the leader but for the accepted error."""
+        leader = election.total + more
+        rivals = [(total, first) for first, total in election.totals.items() if first != election.winner]
+        if not leader:
+            return False
+        chances = (
+            overtaking_probability(round(leader), round(total), remaining, wins_ties=first < election.winner)
+            for total, first in (*rivals, (0, self.samples))
+        )
+        return math.fsum(chances) <= self.error
 
     def _is_decided(
         self, question: Question, drawn: Sequence[Branch], voting: Sequence[int], requests: Sequence[Request], at: int
@@ -110,15 +133,6 @@ class VoteAware:
         if self.vote != "probability":
             return 1.0
         return math.exp(math.fsum(branch.logprobs[:at]) / branch.request.params.max_tokens)
-
-    def _is_likely(self, question: Question, drawn: Sequence[Branch], voting: Sequence[int]) -> bool:
-        """Whether the leader stays the leader but for the accepted error."""
-        answers = read_some(question, drawn, voting).answers
-        counts = [count for _, count in Counter(a for a in answers if a is not None).most_common()]
-        if not self.error or not counts:
-            return False
-        others, remaining = [*counts[1:], 0], self.samples - len(drawn)
-        return math.fsum(overtaking_probability(counts[0], other, remaining) for other in others) <= self.error
 
     @property
     def _power(self) -> float:

@@ -86,6 +86,15 @@ def test_the_bound_is_clopper_and_pearsons(failures: int, trials: int, error: fl
     assert upper_bound(failures, trials, error) == pytest.approx(bound, abs=1e-4)
 
 
+@given(observations=observed)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+def test_the_curve_is_what_each_of_its_thresholds_does(observations: list[Observation]) -> None:
+    for point in curve(observations):
+        alone = point_at(observations, point.threshold)
+        assert (point.share, point.risk) == pytest.approx((alone.share, alone.risk))
+        assert (point.accuracy, point.cost) == pytest.approx((alone.accuracy, alone.cost))
+
+
 def test_the_curve_goes_from_all_kept_to_none_and_beats_chance_when_confidence_tells() -> None:
     observations = drawn(300, 3)
     points = curve(observations)

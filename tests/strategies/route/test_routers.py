@@ -80,6 +80,8 @@ class TestCascade:
             ("self-certainty", {"certainty": 2.0}, False),
             ("logprob", {"logprob": -0.1}, True),
             ("logprob", {"logprob": -3.0}, False),
+            ("likelihood", {"logprob": -0.1}, True),
+            ("likelihood", {"logprob": -3.0}, False),
         ],
     )
     def test_each_measure_decides(self, measure: str, settings: dict[str, float], kept: bool) -> None:

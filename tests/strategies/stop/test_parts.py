@@ -42,6 +42,15 @@ def test_steps_end_at_the_same_tokens_however_many_are_read_at_a_time(step: str,
         assert read == ends, size
 
 
+def test_a_reflection_begins_where_a_sentence_turns_to_checking_or_doubts() -> None:
+    said = "It| is| 4|.|\n|Check|:|\n|4| ok|.| Wait|,| no|.| Checkers| are|.|\n\n|But| let| me| verify| it|.|\n"
+    texts = said.split("|")
+    for size in (1, 2, 5, 99):
+        finder = StepEnds("reflection", 1)
+        read = [p for end in range(size, len(texts) + size, size) for p in finder.read(texts[:end])]
+        assert ["".join(texts[p:][:2]) for p in read] == ["Check:", " Wait,", "But let"], size
+
+
 @pytest.mark.parametrize(
     ("prompt", "said", "text", "expected"),
     [
@@ -92,10 +101,13 @@ def test_a_leader_of_two_answers_is_as_likely_by_both_criteria() -> None:
     assert dirichlet_majority([2, 2, 2]) == pytest.approx(1 / 3, abs=1e-6)
 
 
-def test_overtaking_counts_ties_and_needs_enough_votes_to_come() -> None:
+def test_overtaking_needs_enough_votes_to_come_and_one_more_where_ties_are_lost() -> None:
     assert overtaking_probability(3, 0, 2) == 0
-    assert overtaking_probability(1, 1, 0) == 1
-    assert overtaking_probability(1, 0, 1) == pytest.approx(1 / 3)  # the rule of succession
+    assert overtaking_probability(3, 0, 3) == 0
+    assert overtaking_probability(3, 0, 3, wins_ties=True) > 0
+    assert overtaking_probability(1, 1, 0, wins_ties=True) == 1
+    assert overtaking_probability(1, 1, 0) == 0
+    assert overtaking_probability(1, 0, 1, wins_ties=True) == pytest.approx(1 / 3)  # the rule of succession
     assert overtaking_probability(4, 1, 9) > overtaking_probability(5, 1, 9)
 
 

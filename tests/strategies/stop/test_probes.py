@@ -1,11 +1,12 @@
 """Strategies that probe a thought: where they stop, and what they answer then."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from lite.backends.scripted import Script, ScriptedSampler, ScriptedToken
-from lite.params import SamplingParams
+from lite.params import Chat, SamplingParams
 from lite.runner import Budget, run
 from lite.sampler import Question, Request
 from lite.strategies import AdaptiveThink, AnswerConvergence, Certaindex, Dynasor, ESCoT
@@ -180,6 +181,23 @@ def test_adaptive_think_stops_where_the_answer_is_given_with_little_entropy() ->
     assert solved(strategy, script).text.startswith("A one. B two. C three. The")
     assert solved(AdaptiveThink(step="sentence", alpha=0), script).value == "9"
     assert "entropy" in strategy.needs["local"]
+
+
+@pytest.mark.parametrize(("entropy", "said"), [(0.01, "It is 5."), (3.0, "The answer is 7. I say so.")])
+def test_adaptive_think_may_answer_without_a_thought_where_that_is_sure(entropy: float, said: str) -> None:
+    def script(request: Request) -> list[ScriptedToken]:
+        if isinstance(request.prompt, Chat) and request.prompt.thinking is False:
+            return tokens("It", " is", " 5.", entropy=entropy)
+        if request.parent is None:
+            return tokens("<think>", " A", " 7", ".\n", "Check", ":", " 7.", "</think>", " It is 9.")
+        return tokens(" 7.", " I", " say", " so.", entropy=0.01)
+
+    strategy = AdaptiveThink(step="reflection", start=True, alpha=4.0)  # under 1.5 nats; the ends of turn have up to 4
+    answer = solved(strategy, script, prompt=ASKED, traits=THINKING)
+    assert answer.text == said
+    assert [candidate.value for candidate in answer.candidates] == ["5", "7"][: 1 + (entropy > 1)]
+    assert solved(replace(strategy, start=False), script, prompt=ASKED, traits=THINKING).value == "7"
+    assert solved(strategy, script, prompt=ASKED, traits=THINKING, budget=Budget(tokens=5)).value == "5"
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,16 @@ def test_short_m_leaves_out_a_thought_that_is_cut_and_takes_an_answer_without_on
 
 def test_a_vote_stops_when_the_leader_cannot_be_overtaken() -> None:
     said = samples("a 1", "a a 1", "a a a 1", "a a a a 2", "a a a a a a a a 3")
-    answer = solved(VoteAware(samples=5), said)
+    answer = solved(VoteAware(samples=5, wave=5), said)
     assert (answer.value, answer.confidence) == ("1", 1)
     assert drawn(answer) == [3, 4, 5, 5, 5]
+
+
+def test_a_wave_is_as_few_as_could_settle_the_vote() -> None:
+    assert len(solved(VoteAware(samples=5), samples(*"11111")).candidates) == 3
+    assert len(solved(VoteAware(samples=6), samples(*"111111")).candidates) == 3  # a tie goes to sample 0
+    assert len(solved(VoteAware(samples=6), samples(*"211111")).candidates) == 5  # so here 1 needs four
+    assert len(solved(VoteAware(samples=5), samples(*"12345")).candidates) == 5
 
 
 def test_waves_begin_no_more_than_is_needed() -> None:
@@ -70,11 +77,12 @@ def test_waves_begin_no_more_than_is_needed() -> None:
 
 def test_a_stated_error_stops_earlier_and_only_where_a_wave_has_ended() -> None:
     said = samples(*["a a a a 1"] * 16)
-    assert len(solved(VoteAware(error=0.05), said).candidates) == 4
-    assert len(solved(VoteAware(error=0.001), said).candidates) == 8
+    assert len(solved(VoteAware(error=0.05), said).candidates) == 3
+    assert len(solved(VoteAware(error=0.001), said).candidates) == 6
+    assert len(solved(VoteAware(error=0.05, wave=4), said).candidates) == 4
     assert len(solved(VoteAware(error=0.05, wave=1), samples(*["1"] * 16)).candidates) < 5
     mixed = samples(*["1", "2"] * 8)
-    assert len(solved(VoteAware(error=0.05), mixed).candidates) == 16
+    assert len(solved(VoteAware(error=0.05), mixed).candidates) == 15  # 8 to 7, and a tie goes to sample 0
 
 
 def test_a_certain_token_to_come_bounds_what_an_open_sample_can_weigh() -> None:

@@ -110,7 +110,7 @@ def test_strategies_that_stop_and_probe_work_under_a_budget() -> None:
             return "<think> " + "a " * 20 + "</think> 1"
         return "b. " * lengths[request.sample] + "It is 7."
 
-    answer = solved(ThinkingBudget(inner=VoteAware(samples=5), budget=3), script, prompt=ASKED, traits=THINKING)
+    answer = solved(ThinkingBudget(inner=VoteAware(samples=5, wave=5), budget=3), script, prompt=ASKED, traits=THINKING)
     assert answer.value == "7"
     assert [candidate.tokens for candidate in answer.candidates] == [7, 8, 10, 10, 10]
 
