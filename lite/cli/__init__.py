@@ -12,16 +12,21 @@ import click
 from lite.cli.bench import bench
 from lite.cli.calibrate import calibrate
 from lite.cli.completion import completion
+from lite.cli.convert import convert
 from lite.cli.doctor import doctor
 from lite.cli.eval import evaluate
 from lite.cli.ls import ls
 from lite.cli.options import common_options
+from lite.cli.pull import pull
+from lite.cli.quant_report import quant_report
+from lite.cli.quantize import quantize
 from lite.cli.replay import replay
 from lite.cli.report import report
 from lite.cli.run import run
 from lite.cli.show import show
 from lite.cli.strategies import strategies
 from lite.cli.verify import verify
+from lite.cli.warmup import warmup
 from lite.errors import LiteError
 
 __all__ = ["main"]
@@ -126,5 +131,23 @@ def main(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _verb in (bench, calibrate, completion, doctor, evaluate, ls, replay, report, run, show, strategies, verify):
+for _verb in (
+    bench,
+    calibrate,
+    completion,
+    convert,
+    doctor,
+    evaluate,
+    ls,
+    pull,
+    quant_report,
+    quantize,
+    replay,
+    report,
+    run,
+    show,
+    strategies,
+    verify,
+    warmup,
+):
     main.add_command(_verb)

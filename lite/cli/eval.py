@@ -45,8 +45,10 @@ class _Work:
 
     @property
     def remote_name(self) -> str:
-        """The remote model, for the log; "" for none."""
-        return f"{self.remote.model or 'the first model'} at {self.remote.host}" if self.remote else ""
+        """The remote model, for the log; "" for none. Not the port, which changes from start to start."""
+        if self.remote is None:
+            return ""
+        return f"{self.remote.model or 'the first model'} at {self.remote.host.partition(':')[0]}"
 
 
 @click.command("eval", short_help="Compare strategies on questions with known answers.")
@@ -132,7 +134,7 @@ def _work(chosen: dict[str, Any]) -> _Work:
     from lite.evaluate.entries import make_entries
     from lite.evaluate.head import file_hash
     from lite.evaluate.items import load_suite, shard_of
-    from lite.models import resolve
+    from lite.library import resolve
 
     options: dict[str, Any] = {"system": chosen["system"], "think": chosen["think"]}
     if chosen["samples"] is not None:

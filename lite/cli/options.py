@@ -12,7 +12,17 @@ from lite.thinking import EFFORTS
 if TYPE_CHECKING:
     from lite.options import Options
 
-__all__ = ["chosen_options", "common_options", "json_option", "model_options", "sampling_options", "set_log_level"]
+__all__ = [
+    "chosen_options",
+    "common_options",
+    "device_options",
+    "json_option",
+    "model_options",
+    "prompt_cache_bytes",
+    "prompt_cache_options",
+    "sampling_options",
+    "set_log_level",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -41,7 +51,10 @@ def _samples(text: str) -> int | str:
 
 _MODEL_OPTIONS = (
     click.option(
-        "-m", "--model", metavar="MODEL", help="A GGUF file, or a name that `lite ls` shows.  [default: embedded]"
+        "-m",
+        "--model",
+        metavar="MODEL",
+        help="A GGUF file, a folder with an ONNX model, or a name of `lite ls`.  [default: embedded]",
     ),
     click.option("--backend", default="auto", show_default=True, help="The engine."),
     click.option("--format", "weights", metavar="FORMAT", help="How the engine keeps the weights: see `lite show`."),
@@ -57,6 +70,16 @@ _MODEL_OPTIONS = (
         help="Tokens of prompt and answer.  [default: the model's, at most 4096]",
     ),
     click.option("-t", "--threads", type=click.IntRange(1), help="[default: the physical cores]"),
+)
+_DEVICE_OPTIONS = (
+    click.option(
+        "--mesh", default="", metavar="data=N,model=M", help="Split rows and heads over N x M devices (engine jax)."
+    ),
+    click.option(
+        "--hosts",
+        metavar="I/N@HOST:PORT",
+        help="This process is the I-th, from 0 on, of N that share the mesh; auto: as the cluster says.",
+    ),
 )
 _SAMPLING_OPTIONS = (
     click.option(
@@ -85,6 +108,38 @@ _SAMPLING_OPTIONS = (
     click.option("-s", "--system", default="", help="A system message."),
     click.option("-o", "--option", "settings", multiple=True, metavar="NAME=VALUE", help="A setting of the strategy."),
 )
+
+
+_PROMPT_CACHE_OPTIONS = (
+    click.option(
+        "--prompt-cache/--no-prompt-cache",
+        default=False,
+        help="Keep what is computed of prompts of 256 tokens and more on the disk, for the next call.  [default: no]",
+    ),
+    click.option(
+        "--prompt-cache-size",
+        type=click.IntRange(1),
+        default=1024,
+        show_default=True,
+        metavar="MIB",
+        help="Of all prompts kept, in MiB; the least recently used go first.",
+    ),
+)
+
+
+def prompt_cache_options(function: Function) -> Function:
+    """Whether long prompts are kept on the disk: what `prompt_cache_bytes` reads."""
+    return _with(function, _PROMPT_CACHE_OPTIONS)
+
+
+def prompt_cache_bytes(chosen: dict[str, Any]) -> int | None:
+    """How much of them; None for nothing."""
+    return chosen["prompt_cache_size"] << 20 if chosen["prompt_cache"] else None
+
+
+def device_options(function: Function) -> Function:
+    """On which devices it runs."""
+    return _with(function, _DEVICE_OPTIONS)
 
 
 def model_options(function: Function) -> Function:

@@ -97,16 +97,22 @@ class TextStream:
 
     tells_answer = True
 
-    def __init__(self, traits: Traits, *, show_thought: bool) -> None:
-        self._thought = ThoughtFilter(traits)
+    def __init__(self, traits: Traits, *, show_thought: bool, opened: bool = False) -> None:
+        """`opened`: the text begins in a thought, if the strategy leaves the prompt as it is."""
+        self._thought = ThoughtFilter(traits, opened=opened)
+        self._opened = opened
         self._show_thought = show_thought
+        self._unseen = ""  # what may prove to have been no thought
 
     def show(self, progress: Progress) -> None:
         thought, answer = self._thought.push(progress.text)
         if thought and self._show_thought:
             click.secho(thought, dim=True, nl=False, err=True)
+        else:
+            self._unseen += thought
         if answer:
             click.echo(answer, nl=False)
 
     def close(self) -> None:
-        click.echo()
+        never_ended = self._opened and self._thought.is_open
+        click.echo(self._unseen.strip() if never_ended else "")

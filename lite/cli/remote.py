@@ -3,7 +3,7 @@
     [remote]                                  # every field of lite.RemoteConfig may stand here
     url = "https://models.example.org/v1"
     model = "larger"
-    key_file = "~/.config/lite/key"           # or key_env; a key itself has no place in this file
+    keyring = "lite"                          # after `keyring set lite models.example.org`; or key_env, or key_file
     private = ["project heron"]               # what never leaves the machine; private_action = "mask" hides it instead
     think_tags = ["<think>", "</think>"]
 
@@ -34,12 +34,14 @@ _OPTIONS = (
     click.option("--remote", metavar="URL", help="A larger model's server, OpenAI-compatible: https://host/v1."),
     click.option("--remote-model", metavar="NAME", help="Its name there.  [default: the first that is listed]"),
     click.option("--remote-key-env", metavar="VAR", help="The environment variable that holds the key."),
+    click.option("--remote-keyring", metavar="NAME", help="Or its service in the system's keyring, of the user HOST."),
     click.option("--remote-key-file", metavar="FILE", help="Or the file, which nobody else may read."),
     click.option("--remote-price", metavar="IN,OUT", help="Of a million tokens of prompt and of answer."),
     click.option("--private", metavar="REGEX", multiple=True, help="A question that matches never leaves the machine."),
     click.option("--offline", is_flag=True, help="Send nothing, whatever else is said."),
 )
-_FLAGS = {"remote": "url", "remote_model": "model", "remote_key_env": "key_env", "remote_key_file": "key_file"}
+_KEY_FLAGS = {"remote_key_env": "key_env", "remote_keyring": "keyring", "remote_key_file": "key_file"}
+_FLAGS = {"remote": "url", "remote_model": "model", **_KEY_FLAGS}
 _PATHS = ("key_file", "ca_file")
 
 
@@ -74,8 +76,8 @@ def remote_config(chosen: dict[str, Any]) -> "RemoteConfig | None":
     path = config_file()
     settings = _read(path)
     given = {field: chosen[flag] for flag, field in _FLAGS.items() if chosen[flag]}
-    if given.keys() & {"key_env", "key_file"}:
-        settings = {name: value for name, value in settings.items() if name not in ("key_env", "key_file")}
+    if given.keys() & {*_KEY_FLAGS.values()}:
+        settings = {name: value for name, value in settings.items() if name not in _KEY_FLAGS.values()}
     if chosen["remote_price"]:
         given["prompt_price"], given["completion_price"] = _prices(chosen["remote_price"])
     merged = {**settings, **given}
@@ -138,7 +140,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _guess(name: str, known: dict[str, Any]) -> str:
     if "key" in name:
-        return ": the key belongs into a file of its own (key_file), or the environment (key_env)"
+        return ": the key belongs into the keyring, a file of its own (key_file), or the environment (key_env)"
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there is {', '.join(known)}"
 

@@ -12,8 +12,11 @@ import click
 from lite.cli.options import (
     chosen_options,
     common_options,
+    device_options,
     json_option,
     model_options,
+    prompt_cache_bytes,
+    prompt_cache_options,
     sampling_options,
     set_log_level,
 )
@@ -45,6 +48,8 @@ _MOST_SLOTS = 32  # samples drawn at once unless --parallel says otherwise
 @click.option("--router", type=click.Path(path_type=Path), help="A file of `lite calibrate`, in place of --strategy.")
 @sampling_options
 @model_options
+@device_options
+@prompt_cache_options
 @remote_options
 @click.option("--budget-tokens", type=int, help="Stop after this many tokens, with the best answer so far.")
 @click.option("--max-seconds", type=float, help="Stop after this time, with the best answer so far.")
@@ -121,7 +126,10 @@ def _slots(call: _Call, chosen: dict[str, Any]) -> int:
 
 def _load(chosen: dict[str, Any], slots: int, remote: "RemoteConfig | None") -> "Model":
     from lite.api import load
+    from lite.registry import join_hosts
 
+    if chosen["hosts"]:
+        join_hosts(chosen["hosts"])
     return load(
         chosen["model"],
         chosen["backend"],
@@ -130,6 +138,8 @@ def _load(chosen: dict[str, Any], slots: int, remote: "RemoteConfig | None") -> 
         context=chosen["ctx_size"],
         threads=chosen["threads"],
         remote=remote,
+        prompt_cache=prompt_cache_bytes(chosen),
+        mesh=chosen["mesh"],
     )
 
 
@@ -143,7 +153,8 @@ def _display(model: "Model", strategy: "Strategy", chosen: dict[str, Any]) -> Di
     if chosen["no_stream"]:
         return Silent()
     if stdout_watched and num_samples(strategy) == 1:
-        return TextStream(model.traits, show_thought=stderr_watched or thought_shown)
+        opened = bool(model.traits.think_opened) and chosen["think"] is not False and chosen["thinking_budget"] != 0
+        return TextStream(model.traits, show_thought=stderr_watched or thought_shown, opened=opened)
     if stderr_watched:
         return LiveLine(num_samples(strategy), lambda text: extract(split_thought(text, model.traits)[1]))
     return Silent()

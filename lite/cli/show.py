@@ -1,7 +1,8 @@
 """`lite show`: what a model file holds, and what it needs."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -10,6 +11,9 @@ from lite.cli.table import human_bytes, table
 
 if TYPE_CHECKING:
     from lite.models import ModelDescription
+    from lite.registry import WeightFormat
+
+    _Formats: TypeAlias = Mapping[str, Mapping[str, WeightFormat]]
 
 __all__ = ["show"]
 
@@ -22,20 +26,19 @@ _SAMPLES = (1, 4, 16, 32)
 @json_option
 @common_options
 def show(model: str | None, ctx_size: int | None, as_json: bool) -> None:
-    """Tell what MODEL (a file or a name; default: the embedded model) holds, read from its tensors.
+    """Tell what MODEL (a file, a folder or a name; default: the embedded model) holds, read from its tensors.
 
     "Batch-invariant" means that a sample has the same bits whatever is drawn beside it.
     """
-    from lite.models import describe, resolve
-    from lite.quant.gguf import open_gguf
+    from lite.library import resolve
+    from lite.registry import describe_model
 
-    with open_gguf(resolve(model)) as file:
-        description = describe(file)
-    facts = _facts(description, ctx_size)
+    description, formats = describe_model(resolve(model))
+    facts = _facts(description, formats, ctx_size)
     click.echo(json.dumps(facts, ensure_ascii=False) if as_json else _page(facts))
 
 
-def _facts(description: "ModelDescription", asked_context: int | None) -> dict[str, Any]:
+def _facts(description: "ModelDescription", formats: "_Formats", asked_context: int | None) -> dict[str, Any]:
     from lite.registry import DEFAULT_CONTEXT
 
     config = description.config
@@ -61,18 +64,17 @@ def _facts(description: "ModelDescription", asked_context: int | None) -> dict[s
         "think_tags": [description.think_open, description.think_close] if description.think_open else None,
         "thinking_switch": description.thinking_switch,
         "memory_context": context,
-        "engines": _engines(description, context),
+        "engines": _engines(description, formats, context),
     }
 
 
-def _engines(description: "ModelDescription", context: int) -> list[dict[str, Any]]:
+def _engines(description: "ModelDescription", engines: "_Formats", context: int) -> list[dict[str, Any]]:
     """Each engine's formats, with the bytes that samples of `context` tokens take."""
     from lite.models import memory_needed
-    from lite.registry import ENGINES, weights_bytes
+    from lite.registry import weights_bytes
 
     rows = []
-    for engine, entry in ENGINES.items():
-        formats = entry.formats_of(description)
+    for engine, formats in engines.items():
         for name, weight_format in formats.items():
             size = weights_bytes(description.config, description.num_parameters, weight_format)
             memory = {str(n): memory_needed(description.config, size, n, context) for n in _SAMPLES}

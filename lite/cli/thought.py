@@ -14,13 +14,23 @@ def split_thought(text: str, traits: Traits) -> tuple[str, str]:
 
 
 class ThoughtFilter:
-    """Splits a text that comes in pieces. A tag may span pieces: what may become one is held back."""
+    """Splits a text that comes in pieces. A tag may span pieces: what may become one is held back.
 
-    def __init__(self, traits: Traits) -> None:
+    `opened`: the text begins in a thought that the prompt has opened.
+    """
+
+    def __init__(self, traits: Traits, *, opened: bool = False) -> None:
         self._open = traits.think_open
         self._close = traits.think_close
         self._held = ""
-        self._state: Literal["start", "thought", "gap", "answer"] = "start" if self._open else "gap"
+        self._state: Literal["start", "thought", "gap", "answer"] = (
+            "thought" if opened and self._close else "start" if self._open else "gap"
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the thought has not ended."""
+        return self._state == "thought"
 
     def push(self, piece: str) -> tuple[str, str]:
         """The next piece of the thought and of the answer, either of them empty."""

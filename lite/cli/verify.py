@@ -63,7 +63,7 @@ def _verified(log: "Log", chosen: dict[str, Any]) -> dict[str, Any]:
     from lite.evaluate.head import file_hash
     from lite.evaluate.parts import opened_parts
     from lite.evaluate.verify import verify as verify_log
-    from lite.models import resolve
+    from lite.library import resolve
 
     if chosen["sampler"] not in log.head["samplers"]:
         known = ", ".join(log.head["samplers"])

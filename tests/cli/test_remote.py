@@ -9,6 +9,7 @@ import pytest
 
 from lite.backends.scripted import ScriptedSampler
 from tests.cli.conftest import Lite, Ran
+from tests.gguf_files import CHATML, write_gguf
 from tests.http_servers import Larger, Server, free_port
 
 ASKED = ("run", "How many?", "-m", "small", "-n", "8", "--samples", "2", "--json")
@@ -130,7 +131,7 @@ def test_a_step_wise_router_runs_offline_too(lite: Lite, server: Server) -> None
         (("--remote", "http://127.0.0.1:9/v1", "--remote-price", "-1,3"), ("prompt_price", "-1")),
         (("--remote", "http://127.0.0.1:9/v1", "--private", "("), ("regular expression",)),
         (("--remote", "http://127.0.0.1:9/v1", "--remote-key-env", "NOT_THERE"), ("NOT_THERE",)),
-        (("--remote", "http://127.0.0.1:9/v1", "--remote-key-env", "A", "--remote-key-file", "B"), ("not both",)),
+        (("--remote", "http://127.0.0.1:9/v1", "--remote-key-env", "A", "--remote-key-file", "B"), ("key file B",)),
         (("--max-money", "0"), ("money", "0")),
         (("--thinking-budget", "-5"), ("thinking_budget", "-5")),
         (("--thinking-budget", "5", "--no-think"), ("think",)),
@@ -188,8 +189,10 @@ def test_settings_of_every_kind_are_taken(lite: Lite, settings: Path, server: Se
     assert "[private 1]" in server.bodies[-1]["messages"][0]["content"]
 
 
-def test_a_thinking_budget_and_auto_samples_reach_the_strategy(lite: Lite) -> None:
-    bounded = told(lite(*ASKED, "--thinking-budget", "4"))
+def test_a_thinking_budget_and_auto_samples_reach_the_strategy(lite: Lite, tmp_path: Path) -> None:
+    opens = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    thinks = write_gguf(tmp_path / "thinks.gguf", chat_template=opens)
+    bounded = told(lite(*ASKED, "-m", thinks, "--thinking-budget", "4"))
     assert bounded["strategy"] == "self-certainty"
     assert all("</think>" in one["text"] for one in bounded["candidates"])  # type: ignore[index, attr-defined]
     none = [told(lite(*ASKED, *way))["candidates"] for way in (("--thinking-budget", "0"), ("--no-think",))]

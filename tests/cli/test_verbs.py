@@ -17,7 +17,8 @@ DOCTOR = importlib.import_module("lite.cli.doctor")
 
 def test_ls_lists_the_embedded_model_and_the_folders(lite: Lite, small_model: Path) -> None:
     plain = json.loads(lite("ls", "--json").out)
-    assert {"name": "small", "bytes": small_model.stat().st_size, "embedded": False, "path": str(small_model)} in plain
+    facts = {"name": "small", "bytes": small_model.stat().st_size, "embedded": False, "path": str(small_model)}
+    assert {**facts, "store": "lite", "kind": "gguf", "problem": ""} in plain
     page = lite("ls")
     assert page.code == 0
     assert all(model["name"] in page.out for model in plain)
