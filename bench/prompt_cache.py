@@ -30,8 +30,8 @@ from lite.backends.base import Savable
 from lite.config import embedded_model
 from lite.engine.prompt_files import PromptFiles
 from lite.engine.prompts import SavedPrompts
+from lite.engines import ENGINES, EngineSettings
 from lite.quant.gguf import open_gguf
-from lite.registry import ENGINES, EngineSettings
 
 LENGTHS = (64, 128, 256, 512, 1024)
 ROUNDS = 3

@@ -15,7 +15,7 @@ ROOT = Path(lite.__file__).parent
 MODULES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
 
 INTERFACE = ("lite.sampler", "lite.params", "lite.ledger", "lite.errors")
-ABOVE = ("lite.api", "lite.cli", "lite.registry", "lite.serve", "lite.evaluate")
+ABOVE = ("lite.api", "lite.cli", "lite.registry", "lite.engines", "lite.serve", "lite.evaluate")
 DRIVING = ("lite.runner", "lite.task", "lite.record", "lite.budget", "lite.strategies")
 ENGINE = ("lite.engine",)
 
@@ -33,7 +33,7 @@ NEVER = {
     "lite.quant": (*ABOVE, *DRIVING, *ENGINE, "lite.backends"),
     "lite.evaluate": ("lite.cli", "lite.serve"),
     "lite.api": ("lite.cli", "lite.serve", "lite.evaluate"),
-    "lite.registry": ("lite.cli", "lite.serve", "lite.evaluate", "lite.api"),
+    **dict.fromkeys(("lite.registry", "lite.engines"), ("lite.cli", "lite.serve", "lite.evaluate", "lite.api")),
 }
 HEAVY = ("jax", "onnxruntime", "llama_cpp", "numpy")
 
@@ -74,7 +74,7 @@ def test_imports_nothing_that_stands_above(package: str) -> None:
 
 def test_only_the_composition_root_imports_a_concrete_backend() -> None:
     for module, imported in importers("lite").items():
-        if inside(module, "lite.registry") or inside(module, "lite.backends"):
+        if any(inside(module, root) for root in ("lite.registry", "lite.engines", "lite.backends")):
             continue
         concrete = [name for name in imported if inside(name, "lite.backends") and name != "lite.backends.base"]
         assert not concrete, f"{module} imports {concrete}"

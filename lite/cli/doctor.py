@@ -74,7 +74,7 @@ def _versions() -> Iterator[Finding]:
 
 def _engines() -> Iterator[Finding]:
     """Each is imported in a process of its own: a library that does not suit the processor would end this one."""
-    from lite.registry import ENGINES
+    from lite.engines import ENGINES
 
     for name, entry in ENGINES.items():
         package = f"lite-runtime[{entry.extra}]" if entry.extra else "lite-runtime"

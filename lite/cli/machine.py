@@ -22,8 +22,8 @@ class Machine:
 
 
 def look_at_machine() -> Machine:
+    from lite.engines import default_threads
     from lite.machine import processor
-    from lite.registry import default_threads
 
     name, flags = processor()
     return Machine(

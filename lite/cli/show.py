@@ -10,8 +10,8 @@ from lite.cli.options import common_options, json_option
 from lite.cli.table import human_bytes, table
 
 if TYPE_CHECKING:
+    from lite.engines import WeightFormat
     from lite.models import ModelDescription
-    from lite.registry import WeightFormat
 
     _Formats: TypeAlias = Mapping[str, Mapping[str, WeightFormat]]
 
@@ -70,8 +70,8 @@ def _facts(description: "ModelDescription", formats: "_Formats", asked_context: 
 
 def _engines(description: "ModelDescription", engines: "_Formats", context: int) -> list[dict[str, Any]]:
     """Each engine's formats, with the bytes that samples of `context` tokens take."""
+    from lite.engines import weights_bytes
     from lite.models import memory_needed
-    from lite.registry import weights_bytes
 
     rows = []
     for engine, formats in engines.items():

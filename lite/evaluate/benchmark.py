@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from lite.engines import ENGINES, default_threads, weights_bytes
 from lite.errors import UsageError
 from lite.evaluate.ceilings import Ceilings, measure_ceilings
 from lite.evaluate.log import Plain
@@ -13,7 +14,6 @@ from lite.evaluate.parts import Parts, opened_parts
 from lite.evaluate.speed import Run, measure_variants, plain_runs
 from lite.evaluate.speed_plot import Line, Panel, render_plot
 from lite.models import ModelDescription, describe, memory_needed
-from lite.registry import ENGINES, default_threads, weights_bytes
 
 __all__ = ["Workload", "benchmark", "plot_of", "variants_of"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lite import registry
+from lite import engines
 from lite.backends.base import Backend
 from lite.backends.table import TableBackend
+from lite.engines import EngineEntry, EngineSettings
 from lite.quant.gguf import GGUFFile
-from lite.registry import EngineEntry, EngineSettings
 from tests.cli.conftest import Lite, Ran
 from tests.gguf_files import write_gguf
 
@@ -168,8 +168,8 @@ def test_logits_that_are_not_numbers(lite: Lite, monkeypatch: pytest.MonkeyPatch
     def opened(file: GGUFFile, settings: EngineSettings) -> Backend:
         return BrokenBackend(file, settings, healthy)
 
-    entry: EngineEntry = replace(registry.ENGINES["onnx"], open=opened)
-    monkeypatch.setitem(registry.ENGINES, "onnx", entry)
+    entry: EngineEntry = replace(engines.ENGINES["onnx"], open=opened)
+    monkeypatch.setitem(engines.ENGINES, "onnx", entry)
     fails(lite("run", "?", "-m", "small", "--samples", "4"), FAILURE, "finite")
 
 
@@ -177,10 +177,10 @@ def test_an_engine_that_cannot_be_imported(lite: Lite, monkeypatch: pytest.Monke
     def opened(file: GGUFFile, settings: EngineSettings) -> Backend:
         raise ModuleNotFoundError("No module named 'llama_cpp'", name="llama_cpp")
 
-    entry = replace(registry.ENGINES["onnx"], open=opened, module="llama_cpp", extra="llama")
-    monkeypatch.setitem(registry.ENGINES, "llama", entry)
+    entry = replace(engines.ENGINES["onnx"], open=opened, module="llama_cpp", extra="llama")
+    monkeypatch.setitem(engines.ENGINES, "llama", entry)
     fails(lite("run", "?", "-m", "small", "--backend", "llama"), USAGE, "pip install 'lite-runtime[llama]'")
-    monkeypatch.setitem(registry.ENGINES, "llama", replace(entry, extra=""))
+    monkeypatch.setitem(engines.ENGINES, "llama", replace(entry, extra=""))
     fails(lite("run", "?", "-m", "small", "--backend", "llama"), FAILURE, "lite doctor")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lite import registry
+from lite import engines
 from lite.quant.onnx import FORMATS
 from lite.strategies import STRATEGIES
 from tests.cli.conftest import Lite
@@ -130,7 +130,7 @@ def test_every_verb_explains_itself(lite: Lite, verb: str) -> None:
 
 
 def test_the_known_formats_are_those_of_the_engine() -> None:
-    assert set(registry.ENGINES["onnx"].formats) == set(FORMATS)
+    assert set(engines.ENGINES["onnx"].formats) == set(FORMATS)
 
 
 def test_without_a_verb_the_help_is_shown(lite: Lite) -> None:

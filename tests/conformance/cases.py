@@ -8,8 +8,8 @@ import pytest
 
 from lite.backends.base import Backend
 from lite.chat import ChatCodec
+from lite.engines import ENGINES, EngineSettings
 from lite.quant.gguf import GGUFFile
-from lite.registry import ENGINES, EngineSettings
 
 __all__ = ["CASES", "FLOATS", "TYPES", "Case", "over"]
 
