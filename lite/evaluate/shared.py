@@ -110,17 +110,19 @@ class SharedSampler:
     def start(self, requests: Sequence[Request]) -> None:
         followed: dict[Request, Stem] = {}
         made: dict[str, Stem] = {}
+        new: list[Stem] = []
         for request in requests:
             parent = None if request.parent is None else followed.get(request.parent) or self._of[request.parent]
             key = branch_key(request, parent.key if parent else None)
-            stem = self._known(key, request, parent) or made.get(key)
+            stem = self._known(key, request, parent) or _telling(made.get(key), request)
             if stem is None:
                 stem = made[key] = self._stem(key, request, parent)
+                new.append(stem)
             followed[request] = stem
-        if made:
-            self._inner.start([stem.request for stem in made.values()])
+        if new:
+            self._inner.start([stem.request for stem in new])
         self._stems |= made
-        self._live |= {stem.request: stem for stem in made.values()}
+        self._live |= {stem.request: stem for stem in new}
         self._of |= followed
         for request, stem in followed.items():
             self._follow(request, stem)
@@ -153,9 +155,7 @@ class SharedSampler:
     def _known(self, key: str, request: Request, parent: Stem | None) -> Stem | None:
         """The branch that is there already, if it tells enough and is of the very parent that a fork means."""
         stem = self._stems.get(key)
-        if stem is None or stem.parent is not parent:
-            return None
-        return stem if stem.request.params.top_logprobs >= request.params.top_logprobs else None
+        return _telling(stem, request) if stem is not None and stem.parent is parent else None
 
     def _stem(self, key: str, request: Request, parent: Stem | None) -> Stem:
         top = max(request.params.top_logprobs, self._top_logprobs if "top" in self.can else 0)
@@ -197,6 +197,12 @@ class SharedSampler:
             stem.drawn.add(chunk)
             self.num_sampled += len(chunk.ids)
         return [_for(request, chunk) for request in stem.followers]
+
+
+def _telling(stem: Stem | None, request: Request) -> Stem | None:
+    """The branch, if it tells as many of the likeliest tokens as are asked for."""
+    enough = stem is not None and stem.request.params.top_logprobs >= request.params.top_logprobs
+    return stem if enough else None
 
 
 def _for(request: Request, chunk: Chunk) -> Chunk:

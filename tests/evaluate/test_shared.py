@@ -54,6 +54,17 @@ def test_equal_requests_are_one_branch_and_each_has_its_events() -> None:
         assert {len(best) for chunk in chunks for best in chunk.top} == ({top} if top else set())
 
 
+def test_a_branch_that_tells_too_little_is_not_shared_even_if_both_start_together() -> None:
+    shared = SharedSampler(ScriptedSampler(lambda _: "one two"))
+    plain, asking, third = Request("?"), Request("?", SamplingParams(top_logprobs=2)), Request("?")
+    shared.start([plain, asking, third])
+    events: list[Event] = []
+    while not all(_ended(events, request) for request in (plain, asking, third)):
+        events += shared.step(wait=True)
+    told = [best for event in events if isinstance(event, Chunk) and event.request is asking for best in event.top]
+    assert {len(best) for best in told} == {2}
+
+
 def _ended(events: Sequence[Event], request: Request) -> bool:
     return any(isinstance(event, Finished) and event.request is request for event in events)
 
