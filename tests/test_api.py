@@ -4,6 +4,7 @@ import _thread
 import asyncio
 import gc
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -274,6 +275,15 @@ def test_a_timeout_is_a_cancelled_task(model: Model) -> None:
     assert model.solve("?", **SHORT).candidates
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handler, which a test run in the background of a shell does not begin with."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("way", ["solve", "stream"])
 def test_ctrl_c_stops_the_drawing_and_leaves_the_model_usable(model: Model, backend: Watched, way: str) -> None:
     before = drawn(model.solve("?", **SHORT))

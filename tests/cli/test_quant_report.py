@@ -61,6 +61,7 @@ def test_a_type_that_was_silently_replaced_is_named(lite: Lite, model: Path) -> 
 
 
 def test_a_calibrated_format_needs_other_texts_than_are_measured_on(lite: Lite, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("llama_cpp", reason="the extra `llama` is not installed")
     text = tmp_path / "text.txt"
     text.write_text("hello the world and the answer is 12. " * 30, "utf-8")
     command = ("quant-report", model, "--formats", "q4_0+imatrix", "--text", text, "--imatrix")

@@ -219,6 +219,7 @@ def test_what_cannot_be_is_one_line_and_nothing_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["narrow.gguf"]
 
 
+@needs_llama
 def test_a_target_is_neither_replaced_unasked_nor_the_source(model: Path, tmp_path: Path) -> None:
     target = tmp_path / "o.gguf"
     target.write_text("mine")
@@ -233,6 +234,7 @@ def test_a_target_is_neither_replaced_unasked_nor_the_source(model: Path, tmp_pa
     assert target.read_text() == "mine"
 
 
+@needs_llama
 def test_a_full_disk_is_told_before_anything_is_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
