@@ -311,9 +311,9 @@ def _failures(events: Iterable[Event], samplers: Mapping[str, Sampler]) -> Itera
 
 
 def _counter(shares: Iterable[Shares]) -> Callable[[], int]:
-    """Counts what any of them gave. It holds the shares, not the model."""
+    """Counts the progress of all. It holds the shares, not the model."""
     held = tuple(shares)
-    return lambda: sum(each.num_given for each in held)
+    return lambda: sum(each.progress for each in held)
 
 
 def _closer(samplers: Iterable[Sampler]) -> Callable[[], None]:

@@ -50,6 +50,7 @@ class EngineEntry:
     package: str = ""  # the name under which the module is installed; "": the module's own
     also_needs: tuple[str, ...] = ()  # other modules of the extra
     takes_mesh: bool = False
+    most_slots: int | None = None  # samples that it draws at once at most; None: as memory allows
     default_format: Callable[[], str] | None = None  # where it depends on the device; it loads the engine
 
     def formats_of(self, description: ModelDescription) -> Mapping[str, WeightFormat]:
@@ -138,6 +139,7 @@ ENGINES: dict[str, EngineEntry] = {
         formats={},
         open=_open_llama,
         format_of=_format_of_file,
+        most_slots=255,  # llama.cpp's sequences, less the one that holds prompts
     ),
     "jax": EngineEntry(
         module="jax",

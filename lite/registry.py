@@ -44,6 +44,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+_MOST_THREADS = 1024  # beyond any processor, and still started in no time
 DEFAULT_CONTEXT = 4096  # tokens, where the model allows more: the cache of 16 branches grows with it
 
 
@@ -96,14 +97,18 @@ def open_sampler(
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
+    if threads is not None and threads > _MOST_THREADS:
+        raise UsageError(f"threads must be at most {_MOST_THREADS}, got {threads}")
     located = resolve(path)
     if is_onnx_folder(located):
+        if mesh:
+            raise UsageError("an ONNX folder runs on one device, a mesh is for the engine jax and other files")
         with _loading("onnx", ENGINES["onnx"]):
             folder = _open_folder(located, backend, format, num_slots, context_length, threads)
             return replace(folder, name=shown_name(path, located))
     with open_gguf(located) as file:
         is_auto = backend == "auto"
-        engine = _automatic(file, format, num_slots) if is_auto else _known("engine", backend, ENGINES)
+        engine = _automatic(file, format, num_slots, mesh) if is_auto else _known("engine", backend, ENGINES)
         entry = ENGINES[engine]
         if mesh and not entry.takes_mesh:
             able = ", ".join(name for name, other in ENGINES.items() if other.takes_mesh)
@@ -144,8 +149,11 @@ def measure_engines(path: str | PathLike[str] | None, num_slots: int) -> "tuple[
     """
     from lite.engine_choice import Measured, save_figures
     from lite.quant.gguf import open_gguf
+    from lite.quant.onnx_folder import is_onnx_folder
     from lite.timings import measure, smaller
 
+    if is_onnx_folder(resolve(path)):
+        raise UsageError("an ONNX folder runs on the engine onnx alone: there is nothing to choose")
     measured: list[Measured] = []
     for name in _MEASURED:
         try:
@@ -271,18 +279,26 @@ def _folder_formats(folder: "OnnxFolder") -> Mapping[str, WeightFormat]:
     }
 
 
-def _automatic(file: "GGUFFile", weight_format: str | None, num_branches: int) -> str:
+def _automatic(file: "GGUFFile", weight_format: str | None, num_branches: int, mesh: str) -> str:
+    """Of the engines that can serve the call: the fastest of those that were measured, else the first."""
     from lite.engine_choice import fastest, load_figures
 
-    default = next(iter(ENGINES))
+    able = [name for name, entry in ENGINES.items() if _serves(entry, num_branches, mesh)]
+    default = able[0]
     if not engine_figures_folder().is_dir():
         return default
-    measured = [one for one in load_figures(_figures(file)) if weight_format in (None, one.format)]
+    figures = load_figures(_figures(file))
+    measured = [one for one in figures if one.engine in able and weight_format in (None, one.format)]
     chosen = fastest(measured, num_branches).engine if measured else default
     for one in measured:
         seconds = one.timings.of(num_branches)
         _log.info("%s %s: %.4f s a step of %d samples", one.engine, one.format, seconds, num_branches)
     return chosen
+
+
+def _serves(entry: EngineEntry, num_branches: int, mesh: str) -> bool:
+    enough = entry.most_slots is None or num_branches <= entry.most_slots
+    return enough and (entry.takes_mesh or not mesh)
 
 
 def _figures(file: "GGUFFile") -> Path:

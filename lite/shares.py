@@ -12,10 +12,13 @@ __all__ = ["Share", "Shares"]
 
 
 class Shares:
-    """Hands out shares of a sampler, which stays the owner's to close. `num_given` counts events handed out."""
+    """Hands out shares of a sampler, which stays the owner's to close.
+
+    `progress` counts events handed out, and the steps of a sampler that computes here, which are never idle.
+    """
 
     def __init__(self, sampler: Sampler) -> None:
-        self.num_given = 0
+        self.progress = 0
         self._sampler = sampler
         self._owners: dict[Request, Share] = {}  # of branches that have not ended
         self._shares: list[Share] = []
@@ -31,19 +34,21 @@ class Shares:
         self._sampler.start(requests)
         self._owners |= dict.fromkeys(requests, share)
 
-    def step(self, share: "Share", *, wait: bool) -> None:
+    def step(self, share: "Share") -> None:
         """Step the sampler on a share's behalf and put each event into its owner's inbox.
 
-        It waits only where no other share would wait with it.
+        It never waits, for calls may come that have no need of it. A step for several shares is not interrupted: the
+        others' tokens would have to be computed anew.
         """
         if isinstance(self._sampler, Interruptible):
-            self._sampler.watch(share.stop)
-        for event in self._sampler.step(wait=wait and len(self._shares) == 1):
+            self._sampler.watch(share.stop if len(self._shares) == 1 else _never)
+            self.progress += 1
+        for event in self._sampler.step(wait=False):
             is_over = isinstance(event, Finished)
             owner = self._owners.pop(event.request, None) if is_over else self._owners.get(event.request)
             if owner is not None:
                 owner.inbox.append(event)
-                self.num_given += 1
+                self.progress += 1
 
     def leave(self, share: "Share") -> None:
         """Stop what the share has left and forget it; a no-op for one that has left."""
@@ -78,9 +83,12 @@ class Share:
         self.sampler.cancel(request, at, reason)
 
     def step(self, *, wait: bool) -> Sequence[Event]:
-        """What has come for this share since it was last asked; the sampler is stepped if nothing has."""
+        """What has come for this share since it was last asked; the sampler is stepped if nothing has.
+
+        `wait` changes nothing: who steps the shares rests when none of them makes progress.
+        """
         if not self.inbox:
-            self._shares.step(self, wait=wait)
+            self._shares.step(self)
         events, self.inbox = self.inbox, []
         return events
 

@@ -20,7 +20,7 @@ Update = TypeVar("Update")
 Outcome = TypeVar("Outcome")
 
 _STOPPED = "the call was stopped: it was cancelled, or the model was closed"
-_SHORTEST_REST, _LONGEST_REST = 0.0005, 0.02  # seconds, when nothing came for any of several jobs
+_SHORTEST_REST, _LONGEST_REST = 0.0005, 0.02  # seconds, when nothing came for any job
 _POLL_SECONDS = 0.2  # Windows delivers Ctrl-C only between two waits
 
 
@@ -36,6 +36,7 @@ class Job(Generic[Update, Outcome]):
         self._work = work
         self._generator: Generator[Update, None, Outcome] | None = None  # made in the worker's thread
         self._keep_updates = keep_updates
+        self._driver: threading.Thread | None = None  # the worker's thread, once it has begun
         self._updates: queue.SimpleQueue[Update | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self.outcome.set_running_or_notify_cancel()  # from here on only `cancel` ends it early
@@ -66,6 +67,7 @@ class Job(Generic[Update, Outcome]):
     def advance(self) -> bool:
         """Drive the work by one update; False once it has ended. Called by the worker."""
         try:
+            self._driver = threading.current_thread()
             if self._generator is None:
                 self._generator = self._work()
             if not self.is_cancelled:
@@ -97,7 +99,8 @@ class Job(Generic[Update, Outcome]):
                 continue
 
     def _until_ended(self) -> None:
-        while not self.outcome.done():
+        """Not in the worker's own thread, where a dropped stream may come to be collected: it would wait for itself."""
+        while not self.outcome.done() and threading.current_thread() is not self._driver:
             try:
                 self.outcome.exception(timeout=_POLL_SECONDS)
             except TimeoutError:
@@ -108,7 +111,7 @@ class Worker:
     """Drives jobs in a thread of its own, all together: each in its turn, an update at a time.
 
     `release` is called once, in that thread, by `close`. `progress` counts what the jobs wait for: while it stands
-    still in a round of several jobs, the worker rests.
+    still the worker rests.
     """
 
     def __init__(self, release: Callable[[], None], progress: Callable[[], int] = lambda: 0) -> None:
@@ -146,7 +149,7 @@ class Worker:
         """Stop the jobs under way, refuse those that wait, release the engine; idempotent, from any thread."""
         with self._changed:
             self._closed = True
-            for job in self._active:
+            for job in list(self._active):
                 job.cancel()
             self._changed.notify()
         if threading.current_thread() is not self._thread:
@@ -161,7 +164,7 @@ class Worker:
                 if not job.advance():
                     self._active.remove(job)
             self._current = None
-            is_idle = len(self._active) > 1 and self._progress() == before
+            is_idle = bool(self._active) and self._progress() == before
             idle_rounds = idle_rounds + 1 if is_idle else 0
             if is_idle:
                 time.sleep(min(_LONGEST_REST, _SHORTEST_REST * 2 ** min(idle_rounds, 16)))
@@ -174,6 +177,9 @@ class Worker:
                 self._changed.wait()
             while self._waiting and self._closed:
                 self._waiting.popleft().refuse(UsageError("the model was closed before the call began"))
+            for job in [job for job in self._waiting if job.is_cancelled]:
+                self._waiting.remove(job)
+                job.refuse(UsageError(_STOPPED))
             while self._waiting and self._may_begin(self._waiting[0]):
                 self._active.append(self._waiting.popleft())
             return bool(self._active)

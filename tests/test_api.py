@@ -22,7 +22,7 @@ from lite.backends.table import TableBackend, hashed_logits
 from lite.backends.table_codec import ByteCodec
 from lite.engine import Engine
 from lite.options import Options, make_question
-from lite.sampler import Event
+from lite.sampler import Ability, Event, Request, Traits
 from lite.strategies import Greedy, Majority, SelfCertainty
 from tests.gguf_files import write_gguf
 
@@ -200,6 +200,71 @@ def test_as_many_questions_are_under_way_as_fill_the_slots(strategy: str, expect
     with Model(script, name="script", engine="scripted", format="text", slots=NUM_SLOTS) as model:
         model.solve_many(questions, strategy, **({"samples": 3} if strategy == "majority" else {}))
     assert seen[0] == expected * (3 if strategy == "majority" else 1)
+
+
+class Collecting(ScriptedSampler):
+    """Collects garbage in the thread that steps it, as Python itself may."""
+
+    def step(self, *, wait: bool) -> Sequence[Event]:
+        gc.collect()
+        return super().step(wait=wait)
+
+
+def test_a_stream_that_is_collected_in_the_models_own_thread_stops_too() -> None:
+    class Holder:
+        stream: object
+        me: "Holder"
+
+    with Model(Collecting(lambda _: "word " * 200), name="script", engine="scripted", format="text") as model:
+        gc.disable()
+        try:
+            holder = Holder()
+            holder.me, holder.stream = holder, model.stream("?", "majority", samples=2)
+            next(holder.stream)  # type: ignore[call-overload]
+            del holder
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(model.solve, "?", "majority", samples=2).result(20).candidates
+        finally:
+            gc.enable()
+
+
+class Mute:
+    """A server that is asked and says nothing: a sampler that would wait for ever."""
+
+    can: frozenset[Ability] = frozenset()
+    traits = Traits()
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.closed = threading.Event()
+
+    def start(self, requests: Sequence[Request]) -> None:
+        self.asked.set()
+
+    def cancel(self, request: Request, at: int | None = None, reason: str = "cancelled") -> None:
+        pass
+
+    def step(self, *, wait: bool) -> Sequence[Event]:
+        if wait:
+            self.closed.wait(30)
+        return ()
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_silent_server_keeps_no_other_call_and_no_close_waiting() -> None:
+    mute = Mute()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        Model(ScriptedSampler(), name="s", engine="scripted", format="text", samplers={"remote": mute}) as model,
+    ):
+        waiting = pool.submit(model.solve, "?", Greedy(sampler="remote"))
+        assert mute.asked.wait(10)
+        assert model.solve("?", "majority", samples=2).candidates
+        model.close()
+        with pytest.raises(lite.UsageError, match="closed"):
+            waiting.result(10)
 
 
 def test_calls_of_a_format_that_is_not_batch_invariant_follow_one_another(backend: Watched) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lite import engine_choice, load, registry, timings
+from lite import engine_choice, engines, load, registry, timings
 from lite.config import engine_figures_folder
 from lite.engine_choice import Measured, fastest, figures_path, load_figures, save_figures
 from lite.timings import Timings, smaller
@@ -74,6 +74,12 @@ def test_auto_goes_by_the_figures_and_the_answer_says_so(monkeypatch: pytest.Mon
     assert drawn_by(1, format="int8-row") == ("onnx", "int8-row")
     assert drawn_by(1, format="f32") == ("onnx", "f32")
     assert drawn_by(1, backend="onnx") == ("onnx", "int8-row")
+
+
+def test_auto_passes_over_an_engine_that_cannot_serve_the_call() -> None:
+    assert registry._serves(engines.ENGINES["llama"], 255, "")
+    assert not registry._serves(engines.ENGINES["llama"], 256, "")
+    assert [name for name, entry in engines.ENGINES.items() if registry._serves(entry, 4, "data=2")] == ["jax"]
 
 
 @pytest.mark.usefixtures("cache")

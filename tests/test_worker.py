@@ -187,6 +187,21 @@ def test_a_job_that_must_be_alone_waits_and_is_waited_for(lonely: int) -> None:
     assert order == ["0"] * 5 + ["1"] * 5
 
 
+def test_a_job_that_is_cancelled_while_it_waits_ends_at_once() -> None:
+    endless = Work(None)
+    with working() as worker:
+        first = Job(endless, keep_updates=False, alone=True)
+        worker.submit(first)
+        while not endless.done:
+            time.sleep(0.001)
+        second = Job(Work(1), keep_updates=False, alone=True)
+        worker.submit(second)
+        second.cancel()
+        with pytest.raises(UsageError, match="stopped"):
+            second.outcome.result(10)
+        assert not first.outcome.done()
+
+
 def test_the_worker_rests_while_nothing_comes_for_any_job() -> None:
     works = [Work(None), Work(None)]
     with working() as worker:

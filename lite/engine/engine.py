@@ -11,7 +11,7 @@ from lite.engine.intake import Intake
 from lite.engine.prompts import SavedPrompts
 from lite.engine.slots import Slots
 from lite.engine.text import TokenTexts
-from lite.errors import BackendError
+from lite.errors import BackendError, Interrupted
 from lite.sampler import Ability, Chunk, Event, Finished, Interruptible, Reason, Request, Traits
 
 __all__ = ["Engine"]
@@ -104,7 +104,13 @@ class Engine:
         """
         self._check_open()
         while self._waiting and self._slots.any_free:
-            self._admit(self._waiting[0])
+            try:
+                self._admit(self._waiting[0])
+            except Interrupted:
+                raise
+            except BaseException:  # a backend that failed may have lost every slot
+                self._requeue()
+                raise
         if self._live:
             self._draw()
         events, self._events = self._events, []

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lite.backends.base import Drawn, Row, Statistics
-from lite.backends.table import Logits
+from lite.backends.table import Logits, TableBackend
 from lite.backends.table_codec import ByteCodec
 from lite.engine import Engine
 from lite.errors import BackendError, InvalidRequest, PromptTooLong
@@ -621,6 +621,38 @@ def test_after_a_failure_nothing_is_lost_and_a_retry_goes_on(failure: dict[str, 
     run(engine, record)
     for request in requests:
         check(record, request, expect(request, {}))
+
+
+class LosesAll(Failing):
+    """After a failure no slot holds anything, as with a device's arrays that a failed program has taken."""
+
+    def extend(
+        self, slot: int, start: int, ids: Sequence[int], targets: Sequence[int] | None = None, top: int = 0
+    ) -> Statistics | None:
+        try:
+            return super().extend(slot, start, ids, targets, top)
+        except BackendError:
+            for lost in range(self.spec.num_slots):
+                TableBackend.extend(self, lost, 0, ())
+            raise
+
+
+def test_a_failed_prefill_that_lost_every_slot_is_followed_by_what_it_would_have_been() -> None:
+    backend = LosesAll(failing_extend=3)
+    engine = Engine(backend, CODEC)
+    params = SamplingParams(max_tokens=1)
+    engine.start([Request("abcabc", params), Request("other", params)])
+    run(engine)
+    failing, again = Request("unlike", params), Request("abcabcabc", params)
+    engine.start([failing])
+    with pytest.raises(BackendError, match="the prefill failed"):
+        engine.step(wait=True)
+    engine.cancel(failing)
+    engine.start([again])
+    record = Record.empty()
+    run(engine, record)
+    check(record, again, expect(again, {}))
+    assert record.finished[again].cost.cached_tokens == 0
 
 
 def test_what_a_failed_prefill_overwrote_is_not_shared() -> None:
