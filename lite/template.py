@@ -87,7 +87,9 @@ class _Budget:
     def charge(self, steps: int) -> None:
         self.steps -= steps
         if self.steps < 0:
-            raise ModelError(f"the chat template does more than {_MAX_STEPS} steps; use a model with a sane template")
+            raise ModelError(
+                f"the chat template does more than {_MAX_STEPS} steps: shorten the question, or use a sane template"
+            )
 
     def fits(self, size: int) -> None:
         if size > self.size:

@@ -84,8 +84,7 @@ class RemoteConfig:
     plain_http: bool = False
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        if not _is_plain(self.url):
             raise ValueError("url must be like https://host/v1, without a user, a password or a query")
         if self.can is not None and not self.can <= OFFERED:
             raise ValueError(f"can must be among {sorted(OFFERED)}, got {sorted(self.can - OFFERED)}")
@@ -158,6 +157,17 @@ def _from_keyring(service: str, user: str) -> str:
     except KeyringError as error:
         kind = type(error).__name__
         raise UsageError(f"the system's keyring cannot be asked ({kind}): see `keyring --list-backends`") from None
+
+
+def _is_plain(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        in_range = parts.port is None or parts.port > 0
+    except ValueError:  # a port beyond 65535, or half an IPv6 address
+        return False
+    return (
+        in_range and parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.username or parts.query)
+    )
 
 
 def _read_private(path: Path) -> str:

@@ -45,6 +45,7 @@ class _Program(click.Group):
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> Any:
         arguments = list(sys.argv[1:] if args is None else args)
+        _open_what_was_closed()
         extra["standalone_mode"] = False
         try:
             code = super().main(arguments, prog_name or "lite", *rest, **extra)
@@ -61,6 +62,13 @@ class _Program(click.Group):
         except BrokenPipeError:
             _discard_output()
             ctx.exit(_CLOSED_PIPE)
+
+
+def _open_what_was_closed() -> None:
+    """A stream that was closed before we began (`>&-`) is None in Python, and nothing could be written to it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for as long as we run
 
 
 def _exit_code(error: BaseException, *, debug: bool) -> int:

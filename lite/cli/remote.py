@@ -59,7 +59,8 @@ def remote_for(strategies: "Mapping[str, Strategy]", chosen: dict[str, Any]) -> 
     """
     asking = [name for name, strategy in strategies.items() if "remote" in strategy.needs]
     if not asking:
-        if chosen["remote"] and not chosen["quiet"]:
+        _check_private(chosen["private"])
+        if (chosen["remote"] or chosen["remote_model"]) and not chosen["quiet"]:
             names = ", ".join(strategies)
             click.echo(f"lite: --remote is not used: {names} asks no remote model, see `lite strategies`", err=True)
         return None
@@ -67,6 +68,16 @@ def remote_for(strategies: "Mapping[str, Strategy]", chosen: dict[str, Any]) -> 
     if config is None:
         raise click.UsageError(f"{asking[0]} asks a remote model: give --remote URL, or [remote] in {config_file()}")
     return config
+
+
+def _check_private(patterns: tuple[str, ...]) -> None:
+    """A rule that cannot be read is told of even where nothing is sent."""
+    from lite.privacy import Privacy
+
+    try:
+        Privacy(patterns=tuple(patterns))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def remote_config(chosen: dict[str, Any]) -> "RemoteConfig | None":

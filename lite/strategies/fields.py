@@ -5,6 +5,8 @@ from typing import TypeVar
 
 __all__ = ["check_samples", "setting"]
 
+_MOST_SAMPLES = 100_000
+
 Value = TypeVar("Value")
 
 
@@ -15,6 +17,8 @@ def setting(default: Value, doc: str) -> Value:
 
 
 def check_samples(samples: int) -> None:
-    """Raises ValueError for fewer than one."""
+    """Raises ValueError for fewer than one, and for more than anybody could wait for."""
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
+    if samples > _MOST_SAMPLES:
+        raise ValueError(f"samples must be at most {_MOST_SAMPLES:,}, got {samples}")

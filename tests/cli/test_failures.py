@@ -213,3 +213,16 @@ def test_a_fault_of_our_own_is_one_line_too_unless_debugging(lite: Lite, monkeyp
     fails(lite("run", "?"), FAILURE, "KeyError", "oops", "--debug")
     with pytest.raises(KeyError):
         lite("run", "?", "--debug")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--samples", "99999999999"), "samples must be at most 100,000"),
+        (("-t", "99999"), "threads must be at most 1024"),
+    ],
+)
+def test_numbers_that_nobody_could_wait_for_are_refused_at_once(lite: Lite, words: tuple[str, ...], said: str) -> None:
+    ran = lite("run", "x", "-m", "small", *words)
+    assert ran.code == 2
+    assert said in ran.err

@@ -71,3 +71,14 @@ def test_the_whole_way_leaves_files_only_in_the_cache(small_model: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     assert [*home.iterdir()] == []
     assert [path.name for path in cache.iterdir()] == ["graphs"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's own way to close a stream")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_was_closed_before_the_start_is_no_failure(closed: str) -> None:
+    command = (
+        f'"{sys.executable}" -c "from lite.cli import main; main()" run -t 1 --no-think --samples 2 "2+3?" {closed}'
+    )
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("answer" in done.stdout) == (closed == "2>&-")

@@ -73,6 +73,19 @@ def test_the_settings_alone_send_nothing(lite: Lite, server: Server, settings: P
     assert server.paths == []
 
 
+@pytest.mark.parametrize("url", ["https://h:99999/v1", "https://[::1/v1", "https://h:0/v1", "ftp://h/v1"])
+def test_a_url_that_cannot_be_is_one_line(lite: Lite, url: str) -> None:
+    ran = lite(*ASKED, "--remote", url)
+    assert ran.code == 2
+    assert "url must be like https://host/v1" in ran.err
+
+
+def test_a_rule_that_cannot_be_read_is_told_of_even_where_nothing_is_sent(lite: Lite) -> None:
+    ran = lite(*ASKED, "--private", "(")
+    assert ran.code == 2
+    assert "privacy pattern '('" in ran.err
+
+
 def test_a_strategy_that_asks_nobody_leaves_it_unused_and_says_so(lite: Lite, server: Server) -> None:
     ran = lite(*ASKED, "--strategy", "majority", "--remote", server.url)
     assert told(ran)["strategy"] == "majority"
