@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens")
+_LONGEST_SHARD = 20  # characters: Python refuses to read numbers of thousands
 _DEFAULT = ("greedy", "majority", "self-certainty")
 
 
@@ -145,13 +146,13 @@ def _work(chosen: dict[str, Any]) -> _Work:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     entries = make_entries(chosen["strategies"] or _DEFAULT, cast("Options", options))
+    shard = _shard(chosen["shard"]) if chosen["shard"] else (0, 1)
     suite = load_suite(chosen["task"], limit=chosen["limit"], seed=chosen["task_seed"])
-    items = shard_of(suite.items, _shard(chosen["shard"])) if chosen["shard"] else suite.items
     model = resolve(chosen["model"])
     digest = file_hash(model)
     work = _Work(
         suite=suite,
-        items=items,
+        items=shard_of(suite.items, shard),
         entries=entries,
         options=cast("Options", options),
         model=model,
@@ -174,8 +175,9 @@ def _with_default_path(work: _Work, chosen: dict[str, Any]) -> _Work:
     facts += [work.remote_name] if work.remote else []
     digest = blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=4).hexdigest()
     shard = f"-{chosen['shard'].replace('/', 'of')}" if chosen["shard"] else ""
-    name = f"{work.suite.name}-{work.model.stem}-{digest}{shard}.jsonl"
-    return replace(work, path=cache_folder() / "evaluations" / name)
+    folder = cache_folder() / "evaluations"
+    folder.mkdir(parents=True, exist_ok=True)
+    return replace(work, path=folder / f"{work.suite.name}-{work.model.stem}-{digest}{shard}.jsonl")
 
 
 def _params(chosen: dict[str, Any]) -> Any:
@@ -188,7 +190,8 @@ def _params(chosen: dict[str, Any]) -> Any:
 
 def _shard(text: str) -> tuple[int, int]:
     index, slash, count = text.partition("/")
-    if not slash or not index.isdecimal() or not count.isdecimal() or int(index) >= int(count):
+    is_one = slash and index.isdecimal() and count.isdecimal() and len(text) < _LONGEST_SHARD
+    if not is_one or int(index) >= int(count):
         raise click.BadParameter(f"{text!r} is not I/N with I from 0 to N - 1", param_hint="'--shard'")
     return int(index), int(count)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lite.cli.options import common_options, json_option
+from lite.cli.rate import is_terminal
 from lite.cli.table import clip, human_bytes, table
 from lite.errors import MissingExtra, ModelError, UsageError
 
@@ -126,7 +127,7 @@ def _chosen(name: "HubName", files: "Sequence[RepoFile]", *, yes: bool) -> "Repo
     if choice is not None and (yes or len(models) == 1):
         return choice
     _list(models)
-    if choice is not None and sys.stdin.isatty():
+    if choice is not None and is_terminal(sys.stdin):
         click.confirm(f"Fetch {choice.path}?", default=True, abort=True, err=True)
         return choice
     some = f"hf:{name.repo}:{(choice or models[0]).path}"
@@ -143,7 +144,7 @@ def _watched(hub: "Hub", repo: str, revision: str, commit: str, file: "RepoFile"
     """Fetch it, with a live line for a person who watches."""
     from lite.hub.download import fetch
 
-    line = _Line(file.path, shown=sys.stderr.isatty() and not quiet)
+    line = _Line(file.path, shown=is_terminal(sys.stderr) and not quiet)
     try:
         return fetch(hub, repo, revision, commit, file, line.tell)
     except KeyboardInterrupt:

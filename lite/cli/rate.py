@@ -3,10 +3,11 @@
 import shutil
 import sys
 import time
+from typing import TextIO
 
 from lite.cli.table import clip
 
-__all__ = ["RateLine", "duration"]
+__all__ = ["RateLine", "duration", "is_terminal"]
 
 _REFRESH_SECONDS = 0.2
 
@@ -19,7 +20,7 @@ class RateLine:
         self._what = what
         self._shown = 0.0
         self._begun = time.monotonic()
-        self._is_watched = sys.stderr.isatty() and not quiet
+        self._is_watched = is_terminal(sys.stderr) and not quiet
         self._width = 0
 
     def show(self, done: int, tokens: int) -> None:
@@ -44,6 +45,11 @@ class RateLine:
         sys.stderr.write("\r" + line.ljust(self._width))
         sys.stderr.flush()
         self._width = len(line)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person watches it. A stream that was closed at the start of the process is None."""
+    return stream is not None and stream.isatty()
 
 
 def duration(seconds: float) -> str:

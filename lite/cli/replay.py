@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["replay"]
 
+_BEGINS = (b'{"answer":', b'{"lite_log":')
+_LONGEST_BEGIN = max(map(len, _BEGINS))
+
 
 @click.command(short_help="Decide again on a log's samples, without the model.")
 @click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -49,14 +52,30 @@ def replay(
       lite replay shard-*.jsonl
     """
     from lite.evaluate.checking import Checker
-    from lite.evaluate.opened import opened_logs
+    from lite.evaluate.opened import check_outputs, opened_logs
     from lite.evaluate.summary import summarise
 
+    check_outputs(logs, {"--out": out})
+    if out is not None:
+        _check_out(out)
     with Checker() as checker, opened_logs(logs, checker) as log:
         labels = list(log.labels) if against_recorded or not specs else []
         labels += [label for label in _replayed(log, specs, checker, out, quiet=quiet) if label not in labels]
         summary = summarise(log, labels)
     click.echo(json.dumps(summary, ensure_ascii=False) if as_json else summary_text(summary))
+
+
+def _check_out(path: Path) -> None:
+    """Raises UsageError for a file that is there and is no log: adding to it could cut off its last line."""
+    from lite.errors import UsageError
+    from lite.evaluate.log import check_place
+
+    check_place(path)
+    if path.exists():
+        with path.open("rb") as file:
+            begin = file.read(_LONGEST_BEGIN)
+        if begin and not begin.startswith(_BEGINS):
+            raise UsageError(f"{path} holds something else than a log: name another file for --out")
 
 
 def _replayed(log: "Log", specs: tuple[str, ...], checker: "Checker", out: Path | None, *, quiet: bool) -> list[str]:

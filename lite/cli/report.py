@@ -53,14 +53,16 @@ def report(
       lite report shard-*.jsonl -o result.html --csv result.csv --png result.png
     """
     from lite.evaluate.checking import Checker
-    from lite.evaluate.opened import opened_logs
+    from lite.evaluate.opened import check_outputs, opened_logs
     from lite.evaluate.report.picture import require_matplotlib
 
+    html = out or Path(logs[0].stem + ".html")
+    check_outputs(logs, {"--out": html, "--csv": csv, "--png": png})
     if png is not None:
         require_matplotlib()
     with Checker() as checker, opened_logs(logs, checker) as log:
         _add_replayed(log, specs, checker)
-        named = {"html": out or Path(logs[0].stem + ".html"), "png": png, "csv": csv}
+        named = {"html": html, "png": png, "csv": csv}
         for path in _write(log, named, title, traces):
             click.echo(path)
             click.echo(f"{human_bytes(path.stat().st_size)} in {path}", err=True)

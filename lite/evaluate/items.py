@@ -16,6 +16,7 @@ from lite.errors import UsageError
 
 __all__ = ["Item", "Suite", "item_hash", "load_suite", "shard_of"]
 
+_MOST_DRAWN = 1_000_000  # questions of a built-in task: they are all held in memory
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -56,6 +57,8 @@ def load_suite(task: str, *, limit: int | None = None, seed: int = 0) -> Suite:
         raise UsageError(f"the number of questions must be at least 1, got {limit}")
     path = Path(task).expanduser()
     if task in TASKS and not path.exists():
+        if limit is not None and limit > _MOST_DRAWN:
+            raise UsageError(f"{task} gives at most {_MOST_DRAWN} questions, got {limit}: ask for fewer")
         return _suite(f"{task}-{seed}", TASKS[task](100 if limit is None else limit, seed))
     if not path.exists():
         known = ", ".join(TASKS)
@@ -90,6 +93,8 @@ def _folder(folder: Path) -> list[Item]:
 
 
 def _file(path: Path, prefix: str) -> list[Item]:
+    if path.is_char_device() or path.is_block_device():
+        raise UsageError(f"{path} is a device, which may have no end: name a file")
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -99,7 +104,7 @@ def _file(path: Path, prefix: str) -> list[Item]:
         if line.strip():
             try:
                 items.append(_item(json.loads(line), f"{prefix}{len(items)}"))
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
                 raise UsageError(f"{path}, line {number} is no question with an answer: {reason}") from None
     if not items:

@@ -26,6 +26,7 @@ from typing import Any, TypeAlias
 
 from lite.errors import UsageError
 from lite.evaluate.columns import pack_floats, unpack_floats
+from lite.evaluate.fields import lacking
 from lite.evaluate.items import Item
 from lite.ledger import Ledger
 from lite.sampler import Chunk, Reason, Request
@@ -38,6 +39,8 @@ __all__ = [
     "Place",
     "Plain",
     "Shelf",
+    "check_place",
+    "check_regular",
     "plain_chunk",
     "plain_ledger",
     "read_branch",
@@ -54,11 +57,11 @@ _NATURAL: frozenset[Reason] = frozenset(("eos", "stop", "length"))
 class LogWriter:
     """Adds lines to a file. Opening it cuts off a line that was never finished.
 
-    Raises UsageError where another process writes to it (as far as the system has locks for files).
+    Raises UsageError where no log can be, or another process writes to it (as far as the system has locks for files).
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_place(path)
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
         _lock(self._descriptor, path)
         _cut_torn_line(path)
@@ -230,7 +233,7 @@ class Log:
 
 
 def read_log(paths: Sequence[Path]) -> Log:
-    """Read logs as one. Raises UsageError for a file that is none, or for logs that do not belong together.
+    """Read logs as one. Raises UsageError for a file that is none or is damaged, or for logs of different kinds.
 
     A last line that was never finished is passed over.
     """
@@ -243,9 +246,13 @@ def read_log(paths: Sequence[Path]) -> Log:
                     log = Log(head=_head(line))
                 elif number == 1:
                     _head(line)
-                log.add(line, path, offset)
-            except (KeyError, TypeError, ValueError) as error:
+                missing = lacking(line)
+                if not missing:
+                    log.add(line, path, offset)
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise UsageError(f"{path}, line {number} is not of a lite log (version {VERSION}): {error}") from None
+            if missing:
+                raise UsageError(f"line {number} of {path} is damaged: it lacks {', '.join(map(repr, missing))}")
     if log is None:
         raise UsageError(f"{paths[0] if paths else 'the log'} is empty: it holds no line of a lite log")
     log.sort()
@@ -280,6 +287,19 @@ def read_branch(line: Plain) -> LoggedBranch:
         reason=line["reason"],
         cost=Ledger(**line["cost"]),
     )
+
+
+def check_regular(path: Path) -> None:
+    """Raises UsageError for what is there and can have no end or no place: a device, a pipe, a folder."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no regular file: name another for the log")
+
+
+def check_place(path: Path) -> None:
+    """Raises UsageError where no log can be written: in no folder, or in the place of what is no regular file."""
+    check_regular(path)
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} for {path.name}: make it, or name another file")
 
 
 def plain_chunk(scored: Chunk | None, drawn: Chunk) -> Plain:

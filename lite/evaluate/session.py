@@ -11,7 +11,7 @@ from lite.evaluate.checking import Checker
 from lite.evaluate.entries import Entry
 from lite.evaluate.evaluation import Evaluation, Job
 from lite.evaluate.items import Item, item_hash
-from lite.evaluate.log import Log, LogWriter, Plain, read_log
+from lite.evaluate.log import Log, LogWriter, Plain, check_place, read_log
 from lite.options import num_samples
 from lite.sampler import Sampler
 
@@ -19,10 +19,20 @@ __all__ = ["check_continues", "continue_log", "draw_lines", "open_log", "questio
 
 
 def open_log(path: Path) -> Log | None:
-    """The log that is there; None for no file, or one without a finished line."""
-    if not path.exists() or b"\n" not in path.read_bytes()[: 2**20]:
+    """The log that is there; None for no file, or one without a finished line.
+
+    Raises UsageError for a path where no log can be, and for a file that is none.
+    """
+    check_place(path)
+    if not path.exists():
         return None
-    return read_log([path])
+    with path.open("rb") as file:
+        begin = file.read(2**20)
+    if b"\n" in begin:
+        return read_log([path])
+    if not b'{"lite_log"'.startswith(begin[:11]):
+        raise UsageError(f"{path} is no lite log: choose another --log")
+    return None
 
 
 def check_continues(log: Log, head: Plain, items: Iterable[Item], path: Path) -> None:
