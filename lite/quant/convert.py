@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from lite.errors import ModelError, UsageError
-from lite.quant.drafts import draft_file
+from lite.quant.converted import input_files
+from lite.quant.drafts import draft_file, refuse_inputs
 from lite.quant.gguf import open_gguf
 from lite.quant.gguf_formats import bits_of, block_of
 from lite.quant.hf_config import HFConfig, read_hf_config
@@ -75,11 +76,12 @@ def convert(
     if type.lower() not in TYPES:
         raise UsageError(f"unknown type {type!r}: there is {', '.join(TYPES)}")
     settings = _config(folder)
-    config = _named(folder, lambda: read_hf_config(settings))
+    config = _named(folder, "config.json", lambda: read_hf_config(settings))
     with open_weights(folder) as weights:
-        names = _named(folder, lambda: _tensor_names(config, weights))
+        refuse_inputs(Path(target), input_files(folder))
+        names = _named(folder, "a weights file", lambda: _tensor_names(config, weights))
         rows = weights.tensors[names["token_embd.weight"]].shape[0]
-        tokenizer = _named(folder, lambda: read_hf_tokenizer(folder, settings, rows))
+        tokenizer = _named(folder, "tokenizer.json", lambda: read_hf_tokenizer(folder, settings, rows))
         kind = _kind(type.lower(), weights.tensors[names["token_embd.weight"]])
         num_bytes = sum(stored.num_bytes for stored in weights.tensors.values()) * (2 if kind == "f32" else 1)
         with draft_file(Path(target), force=force, num_bytes=num_bytes) as draft:
@@ -92,7 +94,7 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ModelError(f"cannot read {path}: {reason}; give a folder with a Hugging Face model") from None
     if not isinstance(found, dict):
@@ -100,12 +102,14 @@ def _config(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _named(folder: Path, read: Callable[[], Found]) -> Found:
-    """Errors with the folder's name before them."""
+def _named(folder: Path, file: str, read: Callable[[], Found]) -> Found:
+    """Errors with the folder's name before them; a value of a kind that nobody expects damages the file."""
     try:
         return read()
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder}: {file} is damaged ({type(error).__name__}: {error}): download it again") from None
 
 
 def _tensor_names(config: HFConfig, weights: Weights) -> dict[str, str]:
@@ -141,7 +145,7 @@ def _place(name: str) -> tuple[int, int, str]:
 
 def _layer_name(name: str, config: HFConfig) -> str | None:
     parts = name.removeprefix("model.layers.").split(".", 1)
-    if not name.startswith("model.layers.") or len(parts) < 2 or not parts[0].isdigit():
+    if not name.startswith("model.layers.") or len(parts) < 2 or not parts[0].isdecimal():
         return None
     inner, _, suffix = parts[1].rpartition(".")
     ours = (_GEMMA_NAMES if config.architecture == "gemma3" else _NAMES).get(inner)
@@ -165,7 +169,8 @@ def _write(
     from gguf import GGMLQuantizationType, GGUFWriter
 
     keys = {f"{config.architecture}.{name}": value for name, value in config.keys.items()}
-    about = {"general.name": model_name(folder), "general.file_type": _FILE_TYPES[kind]}
+    title = model_name(folder).encode(errors="replace").decode()  # a folder's need not be text
+    about = {"general.name": title, "general.file_type": _FILE_TYPES[kind]}
     shapes = {ours: weights.tensors[name].shape for ours, name in names.items()}
     factors = config.rope.factors(config.head_dim, config.rope_theta) if config.rope else []
     shapes |= {_ROPE_FACTORS: (len(factors),)} if factors else {}

@@ -15,7 +15,7 @@ from pathlib import Path
 from lite.config import converted_folder
 from lite.errors import BackendError
 
-__all__ = ["gguf_of_folder", "is_hf_folder"]
+__all__ = ["gguf_of_folder", "input_files", "is_hf_folder"]
 
 _VERSION = 1  # of the conversion; raise it when it writes other files
 _LIMIT = 64 << 30  # bytes of all entries; the least recently used go first
@@ -39,6 +39,13 @@ def is_hf_folder(path: str | os.PathLike[str]) -> bool:
     with suppress(OSError, ValueError):
         return (folder / "config.json").is_file() and any(folder.glob("model*.safetensors"))
     return False
+
+
+def input_files(folder: Path) -> list[Path]:
+    """What the conversion reads of a folder. Raises ModelError for weights that are missing."""
+    from lite.quant.hf_weights import weight_files
+
+    return [path for path in (folder / name for name in _SETTINGS) if path.is_file()] + weight_files(folder)
 
 
 def gguf_of_folder(folder: Path) -> Path:

@@ -3,15 +3,21 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lite.errors import UsageError
 
-__all__ = ["draft_file", "draft_folder"]
+__all__ = ["draft_file", "draft_folder", "refuse_inputs"]
 
 _SPARE = 1 << 20  # bytes that stay free
+
+
+def refuse_inputs(target: Path, inputs: Iterable[Path]) -> None:
+    """Raises UsageError where `target` is one of the files or folders that it is made of, under whatever name."""
+    if target.exists() and any(path.exists() and target.samefile(path) for path in inputs):
+        raise UsageError(f"{target} would be written over itself: name another target with -o")
 
 
 @contextmanager
@@ -19,8 +25,10 @@ def draft_file(target: Path, *, force: bool, num_bytes: int) -> Iterator[Path]:
     """Where to write what becomes `target` when the `with` ends well; else nothing is left.
 
     `num_bytes` is about how large it will be. Raises UsageError where the target is there already (without `force`) or
-    is a folder, and where its folder is missing or has no room.
+    is a folder or a device, and where its folder is missing or has no room.
     """
+    if target.exists() and not target.is_dir() and not target.is_file():
+        raise UsageError(f"{target} is no regular file: it is not replaced; name another with -o")
     if target.is_dir() or (target.exists() and not force):
         what = "a folder" if target.is_dir() else "there already: --force replaces it"
         raise UsageError(f"{target} is {what}; or name another with -o")

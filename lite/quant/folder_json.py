@@ -7,7 +7,7 @@ from typing import Any
 
 from lite.errors import ModelError
 
-__all__ = ["chat_template", "optional_json", "read_json"]
+__all__ = ["chat_template", "default_template", "optional_json", "read_json"]
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
@@ -16,7 +16,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
         content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{path.parent}: {path.name} is missing; download the folder whole") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"cannot read {path}: {error}") from None
     if not isinstance(content, dict):
         raise ModelError(f"{path} holds no JSON object")
@@ -37,10 +37,16 @@ def chat_template(folder: Path) -> str:
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot read {path}: {error}") from None
     for name in ("chat_template.json", "tokenizer_config.json"):
-        template = optional_json(folder / name).get("chat_template")
-        if isinstance(template, list):
-            named = [one for one in template if isinstance(one, Mapping)]
-            template = next((one.get("template") for one in named if one.get("name") == "default"), None)
-        if isinstance(template, str):
+        if template := default_template(optional_json(folder / name).get("chat_template"), name):
             return template
     return ""
+
+
+def default_template(told: Any, name: str) -> str:
+    """`told`, or of several the one called default; "" without any. Raises ModelError, which names the file."""
+    if isinstance(told, list):
+        named = [one for one in told if isinstance(one, Mapping)]
+        told = next((one.get("template") for one in named if one.get("name") == "default"), None)
+    if not isinstance(told, str | None):
+        raise ModelError(f"{name}: chat_template is of type {type(told).__name__}, it must be a text")
+    return told or ""

@@ -47,12 +47,26 @@ _ABSENT = {  # what these models may have and we do not compute: refused unless 
     "mlp_bias": "biases of the feed-forward part",
     "num_experts": "experts",
     "num_local_experts": "experts",
-    "quantization_config": "weights that are quantized already: take the float checkpoint",
+    "quantization_config": "weights that are quantized already; take the float checkpoint",
     "final_logit_softcapping": "a cap of the final logits",
     "attn_logit_softcapping": "a cap of the attention's logits",
     "use_bidirectional_attention": "attention in both directions",
     "use_sliding_window": "a sliding window",
 }
+_LIMITS = {  # of whole numbers: those that GGUF's reader has
+    "hidden_size": 1 << 17,
+    "num_hidden_layers": 1 << 10,
+    "num_attention_heads": 1 << 10,
+    "num_key_value_heads": 1 << 10,
+    "head_dim": 1 << 10,
+    "intermediate_size": 1 << 20,
+    "vocab_size": 1 << 22,
+    "max_position_embeddings": 1 << 27,
+    "sliding_window": 1 << 27,
+    "sliding_window_pattern": 1 << 10,
+    "_sliding_window_pattern": 1 << 10,
+}
+_LARGEST = 1e30  # of other numbers, which float32 must hold
 _GEMMA_27B_LAYERS = 62  # by which GGUF's readers know that the scores are scaled by another size than the heads'
 _PATTERN = 6  # every so many layers of Gemma 3 one is global
 
@@ -136,7 +150,7 @@ def read_hf_config(config: Mapping[str, Any]) -> HFConfig:
         num_kv_heads=kv_heads,
         head_dim=head_dim,
         vocab_size=values.integer("vocab_size"),
-        tied=bool(values.values["tie_word_embeddings"]),
+        tied=values.truth("tie_word_embeddings"),
         rope_theta=theta,
         rope=rope,
     )
@@ -150,8 +164,14 @@ class _Values:
 
     def integer(self, name: str, default: int = 0) -> int:
         value = self.values.get(name, default)
-        if type(value) is not int or value < 1:
-            raise ModelError(f"config.json: {name} is {value!r}, it must be a whole number above 0")
+        if type(value) is not int or not 1 <= value <= _LIMITS[name]:
+            raise ModelError(f"config.json: {name} is {value!r}, it must be a whole number from 1 to {_LIMITS[name]}")
+        return value
+
+    def truth(self, name: str) -> bool:
+        value = self.values[name]
+        if not isinstance(value, bool):
+            raise ModelError(f"config.json: {name} is {value!r}, it must be true or false")
         return value
 
     def number(self, name: str) -> float:
@@ -160,15 +180,15 @@ class _Values:
 
 def _number(values: Mapping[str, Any], name: str) -> float:
     value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ModelError(f"config.json: {name} is {value!r}, it must be a number above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _LARGEST:
+        raise ModelError(f"config.json: {name} is {value!r}, it must be a number above 0 and below {_LARGEST:g}")
     return float(value)
 
 
 def _refuse_what_is_not_computed(values: _Values, architecture: str) -> None:
     for name, what in _ABSENT.items():
         if values.values.get(name):
-            raise ModelError(f"config.json has {name}: {what} cannot be converted")
+            raise ModelError(f"config.json has {name}, which cannot be converted: {what}")
     if values.values.get("attention_bias") and architecture != "qwen2":
         raise ModelError("config.json has attention_bias: biases of the attention are read in qwen2 models only")
     name = "hidden_activation" if architecture == "gemma3" else "hidden_act"
@@ -221,9 +241,10 @@ def _window(values: _Values) -> dict[str, Key]:
     """Which layers of Gemma 3 are local."""
     layers = values.integer("num_hidden_layers")
     kinds = values.values.get("layer_types")
-    period = values.values.get("sliding_window_pattern", values.values.get("_sliding_window_pattern", _PATTERN))
+    name = "sliding_window_pattern" if "sliding_window_pattern" in values.values else "_sliding_window_pattern"
     if kinds is None:
-        local = [(layer + 1) % int(period) != 0 for layer in range(layers)]
+        period = values.integer(name, _PATTERN)
+        local = [(layer + 1) % period != 0 for layer in range(layers)]
     elif isinstance(kinds, list) and len(kinds) == layers and {*kinds} <= {"sliding_attention", "full_attention"}:
         local = [kind == "sliding_attention" for kind in kinds]
     else:

@@ -11,6 +11,7 @@ from typing import Any
 
 from lite.errors import ModelError
 from lite.pre_tokenizers import PRE_TOKENIZERS
+from lite.quant.folder_json import default_template
 from lite.tokens import Tokenizer, TokenType
 
 __all__ = ["HFTokenizer", "read_hf_tokenizer"]
@@ -38,7 +39,10 @@ class HFTokenizer:
         """Raises ModelError where a probe has other ids than it had."""
         from tokenizers import Tokenizer as Library
 
-        library = Library.from_str(json.dumps(self.layout))
+        try:
+            library = Library.from_str(json.dumps(self.layout))
+        except Exception as error:  # noqa: BLE001  # the library raises no narrower kind
+            raise ModelError(f"tokenizer.json is damaged ({error}): download it again") from None
         library.no_padding()
         library.no_truncation()
         spaced = bool(self.keys.get("tokenizer.ggml.add_space_prefix"))
@@ -70,6 +74,10 @@ def read_hf_tokenizer(folder: Path, config: Mapping[str, Any], num_rows: int) ->
     keys |= _special_ids(folder, layout, settings, config, tokens)
     if template := _chat_template(folder, settings):
         keys["tokenizer.chat_template"] = template
+    try:
+        json.dumps(keys, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ModelError(f"tokenizer.json is damaged, {error.object[error.start]!a} is no character") from None
     return HFTokenizer(keys=keys, layout=layout)
 
 
@@ -80,7 +88,7 @@ def _json(path: Path, *, needed: bool = False) -> dict[str, Any]:
         if needed:
             raise ModelError(f"{path} is missing: only folders with one are converted") from None
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise ModelError(f"{path} holds no JSON object")
@@ -118,6 +126,8 @@ def _name_bytes(tokens: list[str], types: list[int]) -> None:
 def _placed(pairs: Any, num_rows: int) -> list[tuple[str, int]]:
     found = []
     for text, token in pairs:
+        if not isinstance(text, str):
+            raise ModelError(f"tokenizer.json: the token {_short(text)} is no text")
         if type(token) is not int or not 0 <= token < num_rows:
             raise ModelError(f"tokenizer.json: {text!r} has the id {token!r}, but the embedding has {num_rows} rows")
         found.append((text, token))
@@ -257,10 +267,8 @@ def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str:
             return path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"{path} cannot be read: {error}") from None
-    template = settings.get("chat_template") or _json(folder / "chat_template.json").get("chat_template")
-    if isinstance(template, list):
-        template = next((one.get("template") for one in template if one.get("name") == "default"), None)
-    return template if isinstance(template, str) else ""
+    told = default_template(settings.get("chat_template"), "tokenizer_config.json")
+    return told or default_template(_json(folder / "chat_template.json").get("chat_template"), "chat_template.json")
 
 
 def _short(value: Any) -> str:

@@ -90,10 +90,10 @@ def weight_files(folder: Path) -> list[Path]:
             raise ModelError(f"{folder} holds no model.safetensors and no index of several: only that kind is read")
         return [single]
     try:
-        names = set(json.loads(index.read_bytes())["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        names = {str(name) for name in json.loads(index.read_bytes())["weight_map"].values()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{index} is damaged ({error}): download it again") from None
-    paths = [folder / str(name) for name in sorted(names)]
+    paths = [folder / name for name in sorted(names)]
     for path in paths:
         if path.parent != folder:
             raise ModelError(f"{index} names {path.name!r} outside its folder")
@@ -124,7 +124,7 @@ def _header(mapped: mmap.mmap) -> tuple[dict[str, Any], int]:
         )
     try:
         header = json.loads(mapped[8 : 8 + length])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"its header is no JSON ({error}): download it again") from None
     if not isinstance(header, dict) or len(header) > _MAX_TENSORS:
         raise ModelError("its header is no list of tensors: download it again")
@@ -136,6 +136,8 @@ def _tensor(name: str, entry: Any, mapped: mmap.mmap, start: int) -> StoredTenso
         kind, shape, (first, last) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         if not all(type(number) is int and number >= 0 for number in (*shape, first, last)):
             raise ValueError("its numbers are no whole ones")
+        if not isinstance(kind, str):
+            raise TypeError("its type is no text")
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"the entry of tensor {name!r} is damaged ({error}): download it again") from None
     if kind not in _ITEM_BYTES:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from lite.errors import UsageError
 from lite.models import TensorInfo
-from lite.quant.converted import is_hf_folder
-from lite.quant.drafts import draft_folder
+from lite.quant.converted import input_files, is_hf_folder
+from lite.quant.drafts import draft_folder, refuse_inputs
 from lite.quant.gguf import GGUFFile, open_gguf
 from lite.quant.gguf_formats import GGUF_FORMATS, gguf_format, tensor_type
 from lite.quant.gguf_quantize import FLOATS, Wishes, quantize_gguf
@@ -101,8 +101,7 @@ def quantize(
     )
     _check_options(name, wishes, imatrix is not None, head_bits)
     with open_gguf(source) as file:
-        if path.exists() and path.samefile(file.path):
-            raise UsageError(f"{path} would be written over itself: name another target")
+        refuse_inputs(path, [file.path, *(input_files(Path(source)) if is_hf_folder(source) else ())])
         types = {info.name: info.type for info in file.tensors.values()}
         if name in ONNX_FORMATS:
             found = _to_onnx(file, Path(source), path, name, head_bits or 8, force=force)
@@ -193,6 +192,7 @@ def _to_onnx(
     bits = {"f32": 32, "int8-row": 9, "q8": 10, "q4": 6}[weight_format]  # of a weight, about
     num_bytes = sum(prod(info.shape) for info in file.tensors.values()) * bits // 8
     original = source if is_hf_folder(source) else None
+    refuse_inputs(target, [source, *Path(os.path.realpath(source)).parents])  # a folder is replaced with all it holds
     with draft_folder(target, force=force, num_bytes=num_bytes, mark=GRAPH_NAME) as draft:
         write_onnx_folder(draft, file, weight_format, head_bits=head_bits, original=original)
     return tuple(

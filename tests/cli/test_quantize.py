@@ -58,6 +58,14 @@ def test_a_hugging_face_folder_is_converted_and_runs_as_it_is(lite: Lite, tmp_pa
     assert json.loads(lite("show", "Tiny-0.6B", "--json").out)["architecture"] == "qwen3"
 
 
+def test_a_folders_own_weights_are_not_written_over(lite: Lite, tmp_path: Path) -> None:
+    write_folder(tmp_path / "hf", config_of("qwen3"))
+    refused = lite("convert", "hf", "-o", "hf/model.safetensors", "--force")
+    assert refused.code == 2
+    assert "would be written over itself" in refused.err
+    assert refused.err.count("\n") == 1
+
+
 def test_list_tells_all_formats(lite: Lite) -> None:
     assert [row["format"] for row in json.loads(lite("quantize", "--to", "list", "--json").out)] == list(FORMATS)
     page = lite("quantize", "--to", "list")

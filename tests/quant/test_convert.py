@@ -1,6 +1,10 @@
 """A Hugging Face folder and the GGUF file made of it are the same model, and what would not be is refused by name."""
 
 import json
+import os
+import re
+import struct
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +19,7 @@ from lite.backends.cpu.onnx import OnnxBackend
 from lite.errors import LiteError, ModelError, UsageError
 from lite.pre_tokenizers import PRE_TOKENIZERS
 from lite.quant.convert import convert
+from lite.quant.folder_json import chat_template, read_json
 from lite.quant.gguf import GGUFFile, open_gguf
 from lite.tokens import Tokenizer
 from tests.quant import hf_reference
@@ -242,11 +247,29 @@ def test_a_first_token_that_the_tokenizer_puts_there_is_kept(tmp_path: Path) -> 
         ({"num_attention_heads": 8}, "8 heads"),
         ({"rope_theta": -1}, "rope_theta"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ({"hidden_size": 10**18}, "hidden_size"),
+        ({"vocab_size": 10**12}, "vocab_size"),
+        ({"max_position_embeddings": 2**70}, "max_position_embeddings"),
+        ({"rms_norm_eps": 10**400}, "rms_norm_eps"),
+        ({"rms_norm_eps": 1e300}, "rms_norm_eps"),
+        ({"tie_word_embeddings": "x"}, "tie_word_embeddings"),
+        ({"rope_scaling": [1]}, "config.json is damaged"),
+        ({"rope_parameters": 5}, "config.json is damaged"),
     ],
 )
 def test_what_is_not_computed_is_refused_by_name(tmp_path: Path, change: dict[str, Any], named: str) -> None:
     told = config("llama")
     assert named in message(tmp_path, told | change, tensors=tensors_of(told), tokenizer=byte_level())
+
+
+def test_what_is_quantized_already_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    said = message(tmp_path, config("llama") | {"quantization_config": {"bits": 4}})
+    assert said.endswith("cannot be converted: weights that are quantized already; take the float checkpoint")
+
+
+@pytest.mark.parametrize("period", [0, "x", 10**9])
+def test_a_pattern_of_layers_that_none_can_have_is_refused(tmp_path: Path, period: object) -> None:
+    assert "sliding_window_pattern" in message(tmp_path, config("gemma3") | {"sliding_window_pattern": period})
 
 
 def test_gemma_with_another_scale_than_gguf_can_tell_is_refused(tmp_path: Path) -> None:
@@ -278,6 +301,12 @@ def test_numbers_that_half_precision_cannot_hold_are_refused(tmp_path: Path) -> 
         ({"normalizer": {"type": "Lowercase"}}, "Lowercase"),
         ({"model": {"type": "Unigram", "vocab": []}}, "Unigram"),
         ({"model": {"type": "WordPiece", "vocab": {}}}, "WordPiece"),
+        ({"added_tokens": [5]}, "tokenizer.json is damaged"),
+        ({"added_tokens": [{"content": 5, "id": 1}]}, "5 is no text"),
+        ({"model": byte_level()["model"] | {"vocab": [1]}}, "tokenizer.json is damaged"),
+        ({"model": byte_level()["model"] | {"merges": [["q", 1]]}}, "tokenizer.json is damaged"),
+        ({"pre_tokenizer": 5}, "tokenizer.json is damaged"),
+        ({"decoder": 5}, "tokenizer.json is damaged"),
     ],
 )
 def test_a_tokenizer_that_gguf_cannot_express_is_refused_by_name(
@@ -296,6 +325,44 @@ def test_a_tokenizer_that_would_give_other_ids_is_found_out(tmp_path: Path, monk
 
 
 # Damage
+
+
+def test_a_token_that_is_half_a_character_is_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", config("qwen3"))
+    layout = byte_level(added_tokens=[{"content": "\ud800", "id": 1}])
+    (folder / "tokenizer.json").write_text(json.dumps(layout))
+    with pytest.raises(ModelError, match=r"tokenizer\.json is damaged"):
+        convert(folder, tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize("template", [5, [{"name": "default", "template": 5}], {"default": "x"}])
+def test_a_template_that_is_no_text_is_refused(tmp_path: Path, template: object) -> None:
+    folder = write_folder(tmp_path / "model", config("qwen3"), settings={"chat_template": template})
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json: chat_template"):
+        convert(folder, tmp_path / "m.gguf")
+    with pytest.raises(ModelError, match=r"tokenizer_config\.json: chat_template"):
+        chat_template(folder)
+
+
+def test_of_several_templates_the_default_is_taken(tmp_path: Path) -> None:
+    told = [5, {"name": "tools", "template": "a"}, {"name": "default", "template": "b"}]
+    folder = write_folder(tmp_path / "model", config("qwen3"), settings={"chat_template": told})
+    (folder / "chat_template.jinja").unlink()
+    with open_gguf(convert(folder, tmp_path / "m.gguf")) as file:
+        assert file.metadata["tokenizer.chat_template"] == chat_template(folder) == "b"
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"])
+def test_brackets_without_end_are_one_line(tmp_path: Path, name: str) -> None:
+    folder = write_folder(tmp_path / "model", config("qwen3"))
+    text = b"[" * 200_000
+    (folder / name).write_bytes(struct.pack("<Q", len(text)) + text if name == "model.safetensors" else text)
+    with pytest.raises(ModelError, match=re.escape(name)) as error:
+        convert(folder, tmp_path / "m.gguf")
+    assert "\n" not in str(error.value)
+    with pytest.raises(ModelError):
+        read_json(folder / name)
 
 
 def test_a_folder_without_a_model_is_told_in_a_line(tmp_path: Path) -> None:
@@ -327,6 +394,22 @@ def test_a_damaged_header_never_raises_anything_else(tmp_path: Path, place: int)
         convert(folder, tmp_path / "m.gguf")
 
 
+@pytest.mark.parametrize("kind", [[1], {}, 5])
+def test_a_tensor_of_a_type_that_is_no_text_is_damage(tmp_path: Path, kind: object) -> None:
+    folder = write_folder(tmp_path / "model", config("qwen3"))
+    header = json.dumps({"model.norm.weight": {"dtype": kind, "shape": [0], "data_offsets": [0, 0]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(ModelError, match=r"model\.norm\.weight.*no text"):
+        convert(folder, tmp_path / "m.gguf")
+
+
+def test_names_in_an_index_that_are_no_texts_are_one_line(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", config("qwen3"))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": 1, "b": "x"}}))
+    with pytest.raises(ModelError, match="1 is missing"):
+        convert(folder, tmp_path / "m.gguf")
+
+
 def test_a_part_that_the_index_lists_must_be_there(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "model", config("qwen3"), shards=2)
     (folder / "model-00002-of-00002.safetensors").unlink()
@@ -351,3 +434,26 @@ def test_a_target_that_is_there_is_kept_unless_force_is_given(tmp_path: Path) ->
     assert target.read_text() == "mine"
     convert(folder, target, force=True)
     open_gguf(target).close()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "linked.gguf"])
+def test_what_is_read_is_not_written_over(tmp_path: Path, name: str) -> None:
+    folder = write_folder(tmp_path / "model", config("qwen3"))
+    (folder / "linked.gguf").symlink_to("model.safetensors")
+    before = (folder / name).read_bytes()
+    with pytest.raises(UsageError, match="over itself"):
+        convert(folder, folder / name, force=True)
+    assert (folder / name).read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_whose_name_is_no_text_is_converted(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / os.fsdecode(b"a\xff"), config("qwen3"))
+    with open_gguf(convert(folder, tmp_path / "m.gguf")) as file:
+        assert file.metadata["general.name"] == "a?"
+
+
+def test_the_result_may_lie_in_the_folder_that_is_read(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", config("qwen3"))
+    for _ in range(2):
+        open_gguf(convert(folder, folder / "m.gguf", force=True)).close()

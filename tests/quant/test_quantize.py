@@ -20,6 +20,7 @@ from lite.quant.imatrix import ImportanceMatrix
 from lite.quant.quantize import FORMATS, QuantizeResult, quantize, target_name
 from lite.tokens import Tokenizer
 from tests.gguf_files import write_gguf
+from tests.quant.hf_folders import config_of, write_folder
 
 QUESTION = "Tom has 3 boxes of 12 pens and gives away 7. How many are left? 3*12=36.\n36-7=29.\nThe answer is 29."
 SIZES: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 256, "head_dim": 64, "num_layers": 2}
@@ -232,6 +233,34 @@ def test_a_target_is_neither_replaced_unasked_nor_the_source(model: Path, tmp_pa
     with pytest.raises(UsageError, match="is not there"):
         quantize(model, tmp_path / "nowhere" / "o.gguf", to="Q4_0")
     assert target.read_text() == "mine"
+
+
+@needs_llama
+def test_what_is_no_regular_file_is_not_replaced(model: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "o.gguf")
+    with pytest.raises(UsageError, match="no regular file"):
+        quantize(model, tmp_path / "o.gguf", to="Q8_0", force=True)
+    assert (tmp_path / "o.gguf").is_fifo()
+
+
+@pytest.mark.parametrize("to", ["Q8_0", "onnx-q8"])
+def test_a_hugging_face_folder_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str) -> None:
+    monkeypatch.setenv("LITE_CACHE_DIR", str(tmp_path / "cache"))
+    folder = write_folder(tmp_path / "model", config_of("qwen3"))
+    (folder / "model.onnx").touch()
+    before = (folder / "model.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="over itself"):
+        quantize(folder, folder / "model.safetensors", to=to, force=True)
+    with pytest.raises(UsageError):
+        quantize(folder, folder, to=to, force=True)
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_a_folder_that_holds_the_source_is_not_replaced(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(UsageError, match="over itself"):
+        quantize(model, tmp_path, to="onnx-q8", force=True)
+    assert model.exists()
 
 
 @needs_llama
