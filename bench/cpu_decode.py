@@ -18,9 +18,22 @@ waiting for a core: median of the rounds, and their range.
 what a search pays: a fork of the prompt (the mean over all samples), and a probe (fork a branch, add 8 tokens with
 their log-probabilities, drop it).
 
-Measured on 2 vCPU of an AMD EPYC (Zen 4) with `--threads 1 --tokens 8 --rounds 3`, Qwen3-0.6B's dimensions, Q4_0, while
-other work kept both cores busy (load 9 to 12: tokens a second moved threefold between rounds and wall ratios more, the
-CPU ratios are the ones to read), "cpu, x sequential", median (range):
+Measured on 2 vCPU of an AMD EPYC (Zen 4) with `--samples 1 16 --tokens 16 --rounds 5`, Qwen3-0.6B's dimensions, Q4_0,
+next to nothing else (load 1.5 to 1.9), N = 16, median (range); sequential: 36 tokens a second (25 to 40):
+
+                   tokens a second    wall, x sequential   cpu, x sequential    own
+    batched        107 (101 to 135)   3.25 (2.75 to 4.01)  3.23 (2.99 to 3.56)
+    llama           96 (91 to 117)    2.90 (2.53 to 3.82)  2.92 (2.75 to 3.25)  5.2 %
+    onnx-int8-row  140 (126 to 148)   3.69 (3.51 to 5.53)  3.74 (3.68 to 4.50)  6.8 %
+    onnx-q8        100 (97 to 109)    2.86 (2.50 to 3.86)  2.91 (2.51 to 3.04)  5.2 %
+    onnx-q4        100 (97 to 109)    2.75 (2.62 to 4.13)  2.77 (2.70 to 3.25)  5.3 %
+    openvino       186 (156 to 204)   4.87 (4.33 to 8.07)  4.54 (4.39 to 6.24)
+
+llama over batched: wall 0.89 (0.80 to 0.98), at N = 1 0.93 (0.58 to 0.97). So our best engine draws 3.7 times the
+tokens of sequential calls, with certainty; OpenVINO GenAI, without, 4.9.
+
+The same with `--threads 1 --tokens 8 --rounds 3`, while other work kept both cores busy (load 9 to 12: tokens a second
+moved threefold between rounds and wall ratios more, the CPU ratios are the ones to read), "cpu, x sequential":
 
     N                1                    4                    16                   32
     logprobs         0.11 (0.10 to 0.12)
