@@ -203,10 +203,15 @@ def test_as_many_questions_are_under_way_as_fill_the_slots(strategy: str, expect
 
 
 class Collecting(ScriptedSampler):
-    """Collects garbage in the thread that steps it, as Python itself may."""
+    """Once it is told to, collects garbage in the thread that steps it, as Python itself may."""
+
+    due = threading.Event()
 
     def step(self, *, wait: bool) -> Sequence[Event]:
-        gc.collect()
+        if self.due.is_set():
+            self.due.clear()
+            gc.collect()
+        time.sleep(0.002)  # so that the stream is under way when it is dropped
         return super().step(wait=wait)
 
 
@@ -215,15 +220,18 @@ def test_a_stream_that_is_collected_in_the_models_own_thread_stops_too() -> None
         stream: object
         me: "Holder"
 
-    with Model(Collecting(lambda _: "word " * 200), name="script", engine="scripted", format="text") as model:
+    sampler = Collecting(lambda _: "word " * 400)
+    with Model(sampler, name="script", engine="scripted", format="text") as model:
         gc.disable()
         try:
             holder = Holder()
             holder.me, holder.stream = holder, model.stream("?", "majority", samples=2)
             next(holder.stream)  # type: ignore[call-overload]
             del holder
+            sampler.due.set()
             with ThreadPoolExecutor(1) as pool:
-                assert pool.submit(model.solve, "?", "majority", samples=2).result(20).candidates
+                assert pool.submit(model.solve, "?", "majority", samples=2, max_tokens=9).result(30).candidates
+            assert not sampler.due.is_set()
         finally:
             gc.enable()
 
