@@ -25,7 +25,7 @@ each row: 16 billion operations a second. What was tried with throw-away scripts
     ORT_GQA_DISABLE_FLASH_ATTENTION (a matrix product a head -> 1.2 to 1.9 times slower from 16 rows on)
     seven nodes for the quantization of rows in five, scales by block (4 ms -> below 0.1 ms: nodes cost 0.3 us)
     session.dynamic_block_base, other lengths of spinning (a busy machine's 8 % -> not to be told from noise)
-    draws of half the rows in a second thread (2.5 ms -> none)
+    draws of half the rows in a second thread (2.5 ms -> 0.5 ms of 6, see bench/sampling.py)
 
 Not done: the prompt's part of all rows as one product a head, merged with each row's own part by log-sum-exp. A sketch
 of its operators took 0.34 ms a layer and 0.50 ms for 16 tokens of a row's own, where the kernel takes 1.85 ms (prompt

@@ -10,6 +10,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lite.errors import BackendError
+
 __all__ = ["MASK", "Index", "Logits", "Moments", "best", "fold", "is_sound", "measure", "parts", "sums"]
 
 Logits: TypeAlias = NDArray[np.float32]
@@ -21,13 +23,13 @@ MASK = np.float32(-1e30)
 """Logits down to here and -inf are a model's own mask."""
 
 _MASKED_SUM = -1e25  # no sum of true logits is below it; with one masked logit every sum is
-_PART_SIZE = 1 << 17  # logits handled together: what stays in a core's cache, or else one row
+_PART_SIZE = 1 << 19  # logits handled together: fewer cost more calls, more leave the cache
 _NUM_BLOCKS = 8  # for each of the best tokens: enough that few others pass the threshold
 _FEWEST_BLOCKS = 512
 
 
 def parts(logits: Logits) -> Iterator[tuple[slice, Logits, Logits]]:
-    """Successive rows that fit into a core's cache, with two scratch arrays of their shape."""
+    """Some successive rows after the others, with two scratch arrays of their shape."""
     num_rows, vocab_size = logits.shape
     size = max(1, min(num_rows, _PART_SIZE // vocab_size))
     scratch = np.empty((2, size, vocab_size), dtype=np.float32)
@@ -41,8 +43,17 @@ def is_sound(peak: Logits) -> NDArray[np.bool_]:
     return (peak > MASK) & (peak < np.inf)
 
 
-def measure(logits: Logits, peak: Logits, shifted: Logits, weights: Logits) -> Moments:
-    """Each row's moments; leaves exp(z - peak) in `weights`, while `shifted` is scratch."""
+def measure(logits: Logits, shifted: Logits, weights: Logits) -> Moments:
+    """Each row's moments; leaves exp(z - peak) in `weights`, while `shifted` is scratch.
+
+    Raises BackendError for non-finite logits.
+    """
+    peak = logits.max(axis=1)
+    for value in peak[~is_sound(peak)]:
+        raise BackendError(
+            f"the engine gave non-finite logits: the largest of a row is {value}; "
+            "the model's weights or their format are broken"
+        )
     np.subtract(logits, peak[:, None], out=shifted)
     size = np.full(len(logits), logits.shape[1])
     shift = sums(shifted)
@@ -52,27 +63,29 @@ def measure(logits: Logits, peak: Logits, shifted: Logits, weights: Logits) -> M
         size = unmasked.sum(axis=1)
         shifted[~unmasked] = 0
         shift = sums(shifted)
-    np.multiply(shifted, weights, out=shifted)
-    return np.array([peak, size, shift, sums(weights), sums(shifted)])
+    return np.array([peak, size, shift, sums(weights), sums(shifted, weights)])
 
 
-def sums(values: Logits) -> NDArray[np.float64]:
+def sums(values: Logits, factors: Logits | None = None) -> NDArray[np.float64]:
     """Each row's sum: float32 partial sums of so few terms that they lose nothing, summed as float64."""
     lanes = 4 << values.shape[1].bit_length() // 2
-    sums: NDArray[np.float64] = fold(values, lanes).sum(axis=1, dtype=np.float64)
+    sums: NDArray[np.float64] = fold(values, lanes, factors).sum(axis=1, dtype=np.float64)
     return sums
 
 
-def fold(values: Logits, lanes: int) -> Logits:
+def fold(values: Logits, lanes: int, factors: Logits | None = None) -> Logits:
     """Sums over the tokens lane, lane + lanes, lane + 2 lanes, ...: shape (rows, lanes), or fewer for a short row.
 
-    Lanes rather than stretches of tokens, so that one addition runs over contiguous memory.
+    Lanes rather than stretches of tokens, so that one addition runs over contiguous memory. With `factors`, of the
+    same shape, sums of products.
     """
     rows, length = values.shape
     lanes = min(lanes, length)
     whole = length - length % lanes
-    sums: Logits = values[:, :whole].reshape(rows, -1, lanes).sum(axis=1)
-    sums[:, : length - whole] += values[:, whole:]
+    heads = [array[:, :whole].reshape(rows, -1, lanes) for array in (values, factors) if array is not None]
+    sums: Logits = heads[0].sum(axis=1) if factors is None else np.einsum("rkl,rkl->rl", *heads)
+    tail = values[:, whole:]
+    sums[:, : length - whole] += tail if factors is None else tail * factors[:, whole:]
     return sums
 
 

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lite.backends.base import Drawn, Row, Statistics
-from lite.errors import BackendError, InvalidRequest
+from lite.errors import InvalidRequest
 from lite.logits import MASK, Index, Logits, Moments, best, fold, is_sound, measure, parts, sums
 from lite.params import SamplingParams
 from lite.random import FIRST_BLOCK_ID, exponentials
@@ -39,7 +39,7 @@ __all__ = ["draw", "self_certainty", "statistics"]
 
 _Barred: TypeAlias = NDArray[np.bool_]  # (V,)
 _Result: TypeAlias = tuple[Index, NDArray[np.float64], Moments]  # ids and margins, of shape (rows,), and moments
-_Race: TypeAlias = Callable[[Logits, Logits, Sequence[Row], _Barred], _Result]
+_Race: TypeAlias = Callable[[Logits, Sequence[Row], _Barred], _Result]
 
 _NUM_BEST = 64
 _WIDER = 4  # times as many, where a filter lets more pass
@@ -56,11 +56,10 @@ def draw(logits: Logits, rows: Sequence[Row], *, forbidden: NDArray[np.bool_] | 
     barred = np.zeros(logits.shape[1], dtype=np.bool_) if forbidden is None else forbidden
     ids, margin, moments = np.empty(len(rows), dtype=np.int64), np.empty(len(rows)), np.empty((5, len(rows)))
     with _quiet():
-        peak = _peak(logits)
         for race, index in _groups(rows):
             own_logits = logits if len(index) == len(rows) else logits[index]
             own_rows = [rows[row] for row in index]
-            ids[index], margin[index], moments[:, index] = race(own_logits, peak[index], own_rows, barred)
+            ids[index], margin[index], moments[:, index] = race(own_logits, own_rows, barred)
     top = max((row.params.top_logprobs for row in rows), default=0)
     found = _report(logits, ids, top, moments)
     return Drawn(
@@ -79,9 +78,8 @@ def statistics(logits: Logits, targets: NDArray[np.integer], top: int) -> Statis
     """
     moments = np.empty((5, len(logits)))
     with _quiet():
-        peak = _peak(logits)
         for part, shifted, weights in parts(logits):
-            moments[:, part] = measure(logits[part], peak[part], shifted, weights)
+            moments[:, part] = measure(logits[part], shifted, weights)
     return _report(logits, np.asarray(targets, dtype=np.int64), top, moments)
 
 
@@ -103,17 +101,6 @@ def self_certainty(
 def _quiet() -> np.errstate:
     """exp(-inf) = 0 and ln 0 = -inf are meant."""
     return np.errstate(over="ignore", under="ignore", divide="ignore")
-
-
-def _peak(logits: Logits) -> Logits:
-    """Each row's largest logit; NaN is above all others."""
-    peak: Logits = logits.max(axis=1)
-    for row in np.flatnonzero(~is_sound(peak)):
-        raise BackendError(
-            f"the engine gave non-finite logits: the largest of row {row} is {peak[row]}; "
-            "the model's weights or their format are broken"
-        )
-    return peak
 
 
 def _report(logits: Logits, ids: Index, top: int, moments: Moments) -> Statistics:
@@ -247,27 +234,22 @@ class _Pass:
         return self.scratch
 
 
-def _passes(
-    logits: Logits, peak: Logits, rows: Sequence[Row], banned: Index, moments: Moments, *, lazily: bool
-) -> Iterator[_Pass]:
+def _passes(logits: Logits, rows: Sequence[Row], banned: Index, moments: Moments, *, lazily: bool) -> Iterator[_Pass]:
     """One pass over all rows, which fills in the moments.
 
     Banned tokens are masked; `lazily` only where one is the best, since most vocabularies have some (padding).
     """
+    always = any(_acts(row.params) for row in rows) or (banned.size > 0 and not lazily)
+    best_banned = logits[:, banned].max(axis=1, initial=-np.inf)
     for part, shifted, weights in parts(logits):
-        raw, top = logits[part], peak[part]
-        moments[:, part] = measure(raw, top, shifted, weights)
-        if _must_adjust(raw, rows[part], banned, top if lazily else None):
+        raw = logits[part]
+        moments[:, part] = measure(raw, shifted, weights)
+        peak = moments[0, part].astype(np.float32)
+        if always or np.any(best_banned[part] >= peak):
             _adjust(raw, rows[part], banned, shifted)
             yield _Pass(part, shifted, _peak_left(shifted, rows[part]), weights, weighed=False)
         else:
-            yield _Pass(part, raw, top, weights, weighed=True)
-
-
-def _must_adjust(logits: Logits, rows: Sequence[Row], banned: Index, peak: Logits | None) -> bool:
-    if any(_acts(row.params) for row in rows):
-        return True
-    return banned.size > 0 and (peak is None or bool(np.any(logits[:, banned].max(axis=1) >= peak)))
+            yield _Pass(part, raw, peak, weights, weighed=True)
 
 
 def _peak_left(logits: Logits, rows: Sequence[Row]) -> Logits:
@@ -295,44 +277,38 @@ def _winner(scores: NDArray[np.floating]) -> tuple[Index, NDArray[np.float64]]:
     return winner, (greatest - scores.max(axis=1)).astype(np.float64)
 
 
-def _race_by_blocks(logits: Logits, peak: Logits, rows: Sequence[Row], forbidden: _Barred) -> _Result:
+def _race_by_blocks(logits: Logits, rows: Sequence[Row], forbidden: _Barred) -> _Result:
     """The race of all tokens: blocks of them by their masses, then those of the block that won."""
     rules, banned = _Rules.of(rows), np.flatnonzero(forbidden)
     num_rows, vocab_size = logits.shape
     num_blocks = 1 << vocab_size.bit_length() // 2  # about as many as each holds tokens
     noise = rules.log_exponentials(FIRST_BLOCK_ID + np.arange(num_blocks)[None])
+    members = num_blocks * np.arange(-(-vocab_size // num_blocks))  # added to a block's number, its tokens
     block, block_lead = np.empty(num_rows, dtype=np.int64), np.empty(num_rows)
-    inside = np.full((num_rows, -(-vocab_size // num_blocks)), -np.inf, dtype=np.float32)
+    inside, peak = np.empty((num_rows, len(members)), dtype=np.float32), np.empty(num_rows, dtype=np.float32)
     moments = np.empty((5, num_rows))
-    for now in _passes(logits, peak, rows, banned, moments, lazily=True):
-        temperature, within = rules.temperature[now.part], inside[now.part]
-        weights = now.weights(temperature)
+    for now in _passes(logits, rows, banned, moments, lazily=True):
+        weights = now.weights(rules.temperature[now.part])
         weights[:, banned] = 0
         winner, block_lead[now.part] = _winner(np.log(fold(weights, num_blocks)) - noise[now.part])
-        _enter(now.logits, winner, num_blocks, forbidden, within)
-        _temper(within, now.peak, temperature, within)
-        block[now.part] = winner
-    tokens = block[:, None] + num_blocks * np.arange(inside.shape[1])
+        own = np.minimum(winner[:, None] + members, vocab_size - 1)
+        inside[now.part] = now.logits[np.arange(len(own))[:, None], own]
+        block[now.part], peak[now.part] = winner, now.peak
+    tokens = block[:, None] + members
+    barred = (tokens >= vocab_size) | forbidden[np.minimum(tokens, vocab_size - 1)]
+    inside[barred | (inside <= MASK)] = -np.inf
+    _temper(inside, peak, rules.temperature, inside)
     index, lead = _winner(inside - rules.log_exponentials(tokens))
     return tokens[np.arange(num_rows), index], np.minimum(block_lead, lead), moments
 
 
-def _enter(logits: Logits, blocks: Index, num_blocks: int, forbidden: _Barred, inside: Logits) -> None:
-    """The logits of each row's block into `inside`, -inf for the tokens that cannot be drawn."""
-    for values, block, out in zip(logits, blocks.tolist(), inside, strict=True):
-        own = values[block::num_blocks]
-        out[: len(own)] = np.where(forbidden[block::num_blocks] | (own <= MASK), -np.inf, own)
-
-
-def _race_by_tokens(
-    logits: Logits, peak: Logits, rows: Sequence[Row], forbidden: _Barred, num_best: int = _NUM_BEST
-) -> _Result:
+def _race_by_tokens(logits: Logits, rows: Sequence[Row], forbidden: _Barred, num_best: int = _NUM_BEST) -> _Result:
     """The race of the tokens that pass the filters, or greedy's choice."""
     rules, moments = _Rules.of(rows), np.empty((5, len(rows)))
     num_best = min(num_best, logits.shape[1])
     ids, values = np.empty((len(rows), num_best), dtype=np.int64), np.empty((len(rows), num_best), dtype=np.float32)
     mass, by_share = np.ones(len(rows)), np.isinf(rules.top_k) & np.isfinite(rules.top_p)
-    for now in _passes(logits, peak, rows, np.flatnonzero(forbidden), moments, lazily=False):
+    for now in _passes(logits, rows, np.flatnonzero(forbidden), moments, lazily=False):
         best(now.logits, ids[now.part], values[now.part])
         if by_share[now.part].any():
             mass[now.part] = sums(now.weights(rules.temperature[now.part]))
@@ -344,9 +320,7 @@ def _race_by_tokens(
     again = np.flatnonzero(~settled & (ids[:, -1] >= 0))
     if again.size and num_best < logits.shape[1]:
         wider = [rows[row] for row in again.tolist()]
-        drawn[again], margin[again], _ = _race_by_tokens(
-            logits[again], peak[again], wider, forbidden, _WIDER * num_best
-        )
+        drawn[again], margin[again], _ = _race_by_tokens(logits[again], wider, forbidden, _WIDER * num_best)
     return drawn, margin, moments
 
 

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from lite.backends.base import BackendSpec, Drawn, Row, Statistics
 from lite.errors import Interrupted
+from lite.params import SamplingParams
 from lite.sampling import draw, statistics
 
 __all__ = ["LONG_CALL", "HostBackend"]
 
 LONG_CALL = 5e9  # weights times tokens, about 50 ms of two cores: a call that takes longer can be stopped in its middle
 
+_CROWD = 17  # rows: more than one tile of any kernel seen, and no multiple of one
 _CHUNK = 128  # positions whose logits are held at once: 78 MB of a vocabulary of 152k
 
 
@@ -46,6 +48,10 @@ class HostBackend(ABC):
         Where they are to be scored, returns the logits after each of them.
         """
 
+    @abstractmethod
+    def release(self, slot: int) -> None:
+        """As `Backend.release`."""
+
     def step(self, rows: Sequence[Row], end_ids: frozenset[int]) -> Drawn:
         """Feed each row's token and draw one; a single token never draws past an end, so `end_ids` stay unread."""
         return draw(self.next_logits(rows), rows, forbidden=self._forbidden)
@@ -64,6 +70,18 @@ class HostBackend(ABC):
                 wanted = np.asarray(targets[offset : offset + _CHUNK], np.int64)
                 parts.append(statistics(logits, wanted, top))
         return _joined(parts) if parts else None
+
+    def is_batch_invariant(self) -> bool:
+        """Whether a row has the same bits alone, in a pair and in a crowd: other processors have other kernels.
+
+        To be tried before any slot is in use.
+        """
+        size = min(self._spec.num_slots, _CROWD)
+        rows = [Row(i, 0, i % self._spec.vocab_size, (0, 0), 0, SamplingParams(), (), 0, 1) for i in range(size)]
+        alone, pair, crowd = (self.next_logits(rows[:count])[0].copy() for count in (1, 2, size))
+        for row in rows:
+            self.release(row.slot)
+        return np.array_equal(alone, pair) and np.array_equal(alone, crowd)
 
 
 def _never() -> bool:

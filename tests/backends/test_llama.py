@@ -142,7 +142,7 @@ def test_any_sequence_of_calls_leaves_what_a_fresh_start_would(
 ) -> None:
     """With so few cells and sequences that the cache is compacted and grows all the time."""
     monkeypatch.setattr(module, "_FIRST_CELLS", 256)
-    monkeypatch.setattr(module, "_DEAD_CELLS", 30)
+    monkeypatch.setattr(module, "_COPY", 1)
     monkeypatch.setattr(module, "_LEAST_SEQUENCES", 11)
     monkeypatch.setattr(module, "_SEQUENCES_A_SLOT", 1)
     backend = LlamaBackend(models[kind], num_slots=9)
@@ -246,16 +246,36 @@ def test_cells_are_given_out_in_order_and_put_together() -> None:
     cells.append(0)
     assert (first, second) == (0, 1)
     assert (cells.length(0), cells.length(1), cells.num_taken, cells.num_live) == (4, 3, 5, 5)
-    assert not cells.has_dead(0)
     cells.leave(0)
-    assert cells.has_dead(1)
-    assert not cells.has_dead(2)
     assert (cells.left, cells.num_live, cells.num_unused) == ([0], 3, 2)
     cells.compact()
     assert (cells.left, cells.num_taken, cells.num_unused, cells.length(1)) == ([], 3, 3, 3)
     assert cells.take(0) == 0
     cells.append(0)
     assert (cells.num_taken, cells.num_live) == (4, 4)
+
+
+def test_a_compaction_pays_once_tokens_passed_over_enough_dead_cells() -> None:
+    cells = Cells(num_sequences=3)
+    cells.take(0)
+    cells.append(0, 10)
+    cells.take(1, source=0, length=6)
+    cells.append(1, 2)
+    assert not cells.pays(1)
+    cells.leave(0)  # of its ten cells four are dead
+    for _ in range(4):
+        assert not cells.pays(2)
+        cells.append(1, 2)
+    assert cells.num_live == 16
+    assert not cells.pays(2)  # eight tokens passed over four cells
+    cells.append(1)
+    assert cells.pays(2)
+    cells.compact()
+    assert not cells.pays(0)
+    cells.leave(1)
+    cells.take(2)
+    cells.append(2, 1)
+    assert cells.pays(2)
 
 
 # Draws and scores

@@ -26,6 +26,7 @@ class Cells:
         self._left: list[int] = []
         self._num_taken = 0
         self._dead_at_most = 0
+        self._passed = 0  # dead cells, by all tokens since the last compaction
 
     @property
     def num_taken(self) -> int:
@@ -37,11 +38,17 @@ class Cells:
         """Cells that some slot needs."""
         return len(self._live())
 
-    def has_dead(self, limit: int) -> bool:
-        """Whether more than `limit` of the cells taken are needed by no slot; counted only where it may be so."""
-        if self._dead_at_most > limit:
-            self._dead_at_most = self._num_taken - self.num_live
-        return self._dead_at_most > limit
+    def pays(self, rate: int) -> bool:
+        """Whether a compaction would have paid, had it been done at once.
+
+        It costs `rate` for each live cell, and spares each token that comes to pass over the dead cells, those that
+        no slot needs. They are counted only where it may be so.
+        """
+        if self._passed > rate * (self._num_taken - self._dead_at_most):
+            dead = self._num_taken - self.num_live
+            self._passed = self._passed * dead // self._dead_at_most
+            self._dead_at_most = dead
+        return self._passed > rate * (self._num_taken - self._dead_at_most)
 
     @property
     def num_unused(self) -> int:
@@ -77,12 +84,13 @@ class Cells:
         content = self._slots.pop(slot, None)
         if content:
             self._left.append(content.sequence)
-            self._dead_at_most += len(content.cells)
+            self._dead_at_most = min(self._dead_at_most + len(content.cells), self._num_taken)
 
     def append(self, slot: int, count: int = 1) -> None:
         """The slot has got the next cells."""
         self._slots[slot].cells.extend(range(self._num_taken, self._num_taken + count))
         self._num_taken += count
+        self._passed += count * self._dead_at_most
 
     def compact(self) -> None:
         """The sequences left behind are gone, and the other cells lie side by side, in their order."""
@@ -92,7 +100,7 @@ class Cells:
         self._unused += self._left
         self._left = []
         self._num_taken = len(number)
-        self._dead_at_most = 0
+        self._dead_at_most = self._passed = 0
 
     def _live(self) -> set[int]:
         return {cell for content in self._slots.values() for cell in content.cells}

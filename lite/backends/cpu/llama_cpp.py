@@ -15,7 +15,6 @@ from lite.backends.cpu.llama_cells import Cells
 from lite.backends.cpu.llama_formats import FileFormat, file_format
 from lite.backends.host import LONG_CALL, HostBackend
 from lite.errors import BackendError, ModelError
-from lite.params import SamplingParams
 from lite.quant.gguf import GGUFFile
 
 __all__ = ["LlamaBackend"]
@@ -23,9 +22,8 @@ __all__ = ["LlamaBackend"]
 _log = logging.getLogger(__name__)
 
 _BATCH = 128  # tokens written at once: more was no faster
-_CROWD = 17  # rows: more than one tile of any kernel seen, and no multiple of one
 _FIRST_CELLS, _CELL_BLOCK = 1024, 256
-_DEAD_CELLS = 512  # beside as many as are needed: each row of a step passes over all that it has no part in
+_COPY = 100  # what a compaction costs for each live cell, in dead cells that a token passes over
 _SPARE = 4  # cells beyond what all slots can need, as a part of it: 1 / 4, or a full cache would be copied all the time
 _SEQUENCES_A_SLOT, _LEAST_SEQUENCES = 4, 16  # a compaction comes when they are used up
 
@@ -81,7 +79,7 @@ class LlamaBackend(HostBackend):
         )
         self._cells = Cells(self._context.settings.num_sequences)
         if kind.batch_invariant:
-            self._spec = replace(spec, batch_invariant=self._is_batch_invariant())
+            self._spec = replace(spec, batch_invariant=self.is_batch_invariant())
 
     def next_logits(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """One position for each row, in one call. The result is overwritten by the next call."""
@@ -185,10 +183,10 @@ class LlamaBackend(HostBackend):
         self._context.copy(origin, self._cells.take(target, source, length), length)
 
     def _make_room(self, num_cells: int, num_sequences: int) -> None:
-        """Have so many that were not used since the last compaction, and not too many that are passed over."""
-        taken = self._cells.num_taken
-        fits = taken + num_cells <= self._context.settings.num_cells and self._cells.num_unused >= num_sequences
-        if self._is_in_doubt or not fits or self._cells.has_dead(taken // 2 + _DEAD_CELLS):
+        """Have so many that were not used since the last compaction."""
+        taken, size = self._cells.num_taken, self._context.settings.num_cells
+        fits = taken + num_cells <= size and self._cells.num_unused >= num_sequences
+        if self._is_in_doubt or not fits or self._cells.pays(_COPY):
             self._compact(num_cells)
 
     def _compact(self, num_cells: int) -> None:
@@ -212,15 +210,6 @@ class LlamaBackend(HostBackend):
     def _larger(self, num_cells: int) -> Context:
         _log.debug("the cache grows to %d tokens", num_cells)
         return self._opened(replace(self._context.settings, num_cells=num_cells))
-
-    def _is_batch_invariant(self) -> bool:
-        """Whether a row has the same bits alone, in a pair and in a crowd: other processors have other kernels."""
-        size = min(self._spec.num_slots, _CROWD)
-        rows = [Row(i, 0, i % self._spec.vocab_size, (0, 0), 0, SamplingParams(), (), 0, 1) for i in range(size)]
-        alone, pair, crowd = (self.next_logits(rows[:count])[0].copy() for count in (1, 2, size))
-        for row in rows:
-            self.release(row.slot)
-        return np.array_equal(alone, pair) and np.array_equal(alone, crowd)
 
 
 def _format(file: GGUFFile) -> FileFormat:

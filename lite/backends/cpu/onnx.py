@@ -18,7 +18,6 @@ from lite.backends.cpu.onnx_session import address, one_line, open_session, run_
 from lite.backends.cpu.rows import KeyValueRows
 from lite.backends.host import LONG_CALL, HostBackend
 from lite.errors import BackendError
-from lite.params import SamplingParams
 from lite.quant.gguf import GGUFFile
 from lite.quant.onnx import VERSION, Format, open_graph
 from lite.quant.packing import HeadLayout
@@ -27,7 +26,6 @@ from lite.quant.rotary import rotations
 __all__ = ["OnnxBackend"]
 
 _SHORTEST = 2  # tokens at once when writing: a single one would take other kernels, with other bits
-_CROWD = 17  # rows: more than one tile of any kernel seen, and no multiple of one
 
 
 class OnnxBackend(HostBackend):
@@ -76,7 +74,7 @@ class OnnxBackend(HostBackend):
         self._bindings: dict[tuple[int, int], Any] = {}
         self._tables: dict[str, NDArray[np.float32]] = {}
         self._batch = _Batch(num_slots, 1, num_slots, config.vocab_size)
-        self._spec = replace(spec, batch_invariant=self._is_batch_invariant())
+        self._spec = replace(spec, batch_invariant=self.is_batch_invariant())
 
     def next_logits(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """One position for each row, as one batch. The result is overwritten by the next call."""
@@ -135,14 +133,6 @@ class OnnxBackend(HostBackend):
         self._rows.clear()
         self._tables = {}
         self._batch = _Batch(0, 1, 0, self._spec.vocab_size)
-
-    def _is_batch_invariant(self) -> bool:
-        """Whether a row has the same bits alone, in a pair and in a crowd: other processors have other kernels."""
-        size = min(self._spec.num_slots, _CROWD)
-        rows = [Row(i, 0, i % self._spec.vocab_size, (0, 0), 0, SamplingParams(), (), 0, 1) for i in range(size)]
-        alone, pair, crowd = (self.next_logits(rows[:count])[0].copy() for count in (1, 2, size))
-        self._rows.clear()
-        return np.array_equal(alone, pair) and np.array_equal(alone, crowd)
 
     def _make_room(self, length: int, slots: Sequence[int]) -> None:
         """Have a row for each slot, with space for `length` positions and for the filling of a short write."""
