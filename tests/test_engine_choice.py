@@ -65,7 +65,8 @@ def drawn_by(samples: int, **chosen: str) -> tuple[str, str]:
 def test_auto_goes_by_the_figures_and_the_answer_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("llama_cpp", reason="the extra 'llama' is not installed")
     assert drawn_by(1) == ("onnx", "int8-row")
-    told = iter([MANY, MANY, FEW, FEW])  # each engine is measured twice, in the order of ENGINES
+    monkeypatch.setattr(registry, "_MEASURED", ("onnx", "llama"))
+    told = iter([MANY, MANY, FEW, FEW])  # each engine is measured twice
     monkeypatch.setattr(timings, "measure", lambda sampler: next(told).timings)
     assert registry.measure_engines(None, 2) == (MANY, FEW)
     assert len(list(engine_figures_folder().iterdir())) == 1
@@ -84,9 +85,12 @@ def test_auto_passes_over_an_engine_that_cannot_serve_the_call() -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_an_engine_that_is_not_installed_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "llama_cpp", None)
-    monkeypatch.delitem(sys.modules, "lite.backends.cpu.llama_api", raising=False)
-    monkeypatch.delitem(sys.modules, "lite.backends.cpu.llama_cpp", raising=False)
+    for library in ("llama_cpp", "openvino"):
+        monkeypatch.setitem(sys.modules, library, None)
+    for module in ("cpu.llama_api", "cpu.llama_cpp", "cpu.openvino"):
+        monkeypatch.delitem(sys.modules, f"lite.backends.{module}", raising=False)
+    for module in ("openvino_graph", "openvino_runtime"):
+        monkeypatch.delitem(sys.modules, f"lite.quant.{module}", raising=False)
     monkeypatch.setattr(timings, "measure", lambda sampler: MANY.timings)
     assert [one.engine for one in registry.measure_engines(None, 2)] == ["onnx"]
     assert drawn_by(1) == ("onnx", "int8-row")

@@ -21,7 +21,7 @@ __all__ = ["Backend", "BackendSpec", "Drawn", "Row", "Savable", "Statistics"]
 class BackendSpec:
     """What a backend is, fixed at load."""
 
-    engine: str  # "onnx", "llama", "jax", "table"
+    engine: str  # "onnx", "llama", "openvino", "jax", "table"
     format: str  # of the weights as computed with: "f32", "int8-row", "q4_0", ...
     vocab_size: int  # rows of the logits, padding included
     num_slots: int  # branches that fit at once

@@ -15,9 +15,9 @@ __all__ = ["calibrated"]
 _MOST_SAMPLES = 32
 
 _NOTE = """
-`--backend auto` goes by this from now on. The engines do not compute with the same numbers: onnx int8-row rounds the
-file's weights anew, llama takes them as the file holds them. Each answer names the engine and the format that drew it;
---backend and --format decide otherwise."""
+`--backend auto` goes by this from now on. The engines do not compute with the same numbers: onnx and openvino int8-row
+round the file's weights anew, llama takes them as the file holds them. Each answer names the engine and the format that
+drew it; --backend and --format decide otherwise."""
 
 
 def calibrated(model: str | None, *, as_json: bool) -> str:

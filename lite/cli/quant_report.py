@@ -24,7 +24,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option(
     "--formats",
     metavar="FORMAT,...",
-    help="As `lite quantize` knows them, with +imatrix calibrated; int8-row, onnx-q8, onnx-q4; or GGUF files.  "
+    help="As `lite quantize` knows them, with +imatrix calibrated; int8-row, onnx-q8, onnx-q4; openvino-int8-row, "
+    "openvino-q8, openvino-q4; or GGUF files.  "
     "[default: q8_0,q6_k,q4_k_m,q4_0 with llama.cpp, and our own three]",
 )
 @click.option("--task", default="word-problems", show_default=True, help="Questions, as `lite eval` takes them.")

@@ -162,5 +162,5 @@ def _named(names: Sequence[str]) -> str:
 
 _NOTES = """\
 Errors and intervals (95 %) take a question's samples, or a piece of text, as one: tokens within are alike.
-Changes are paired with the float32 model of the same engine. A llama.cpp format is measured as it runs, with its
-16-bit cache."""
+Changes are paired with the float32 model of the same engine. Formats of llama.cpp and OpenVINO are measured as they
+run, with their 16-bit cache."""

@@ -34,7 +34,7 @@ def test_calibrate_tells_the_times_and_what_auto_takes(lite: Lite, asked: list[s
     assert ran.code == 0
     lines = [line.split() for line in ran.out.splitlines()[1:4]]
     assert lines == [["1", "3.00", "1.00", "llama"], ["2", "3.00", "2.00", "llama"], ["4", "3.00", "4.00", "onnx"]]
-    assert "rounds the" in ran.out
+    assert "weights anew" in ran.out
     told = json.loads(lite("doctor", "--json", "--calibrate").out)
     assert told["auto"] == {"1": "llama", "2": "llama", "4": "onnx"}
     assert told["measured"][1] == {

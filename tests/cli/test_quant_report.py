@@ -42,6 +42,20 @@ def test_our_own_formats_are_compared_with_float32(lite: Lite, small_model: Path
     assert rows["samples"]["distribution"]["tokens"] == four["samples"]["distribution"]["tokens"] <= 2 * 2 * 5
 
 
+def test_openvinos_formats_are_compared_with_its_own_float32(lite: Lite, small_model: Path) -> None:
+    pytest.importorskip("lite.quant.openvino_runtime", reason="the extra `openvino` is not installed")
+    ran = lite("quant-report", small_model, "--formats", "openvino-int8-row,openvino-q4", "--json", *SMALL)
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert told["references"] == [{"engine": "openvino", "format": "f32"}]
+    rows, four = told["formats"]
+    assert rows["weights"][0]["type"] == "INT8"
+    assert {one["type"] for one in four["weights"]} == {"INT8 in blocks", "INT4 in blocks", "FLOAT32"}
+    assert rows["bytes"] > four["bytes"]
+    fine, coarse = (one["samples"]["distribution"]["kl_mean"]["value"] for one in (rows, four))
+    assert 0 < fine < coarse
+
+
 def test_the_tables_name_every_format(lite: Lite, small_model: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra `eval` is not installed")
     plot = tmp_path / "plot.png"

@@ -9,7 +9,7 @@ from lite.evaluate.report.picture import figure_class
 
 __all__ = ["draw_plot", "require_plot"]
 
-_COLORS = {"onnx": "#1d5fb8", "llama": "#04735f"}
+_COLORS = {"onnx": "#1d5fb8", "llama": "#04735f", "openvino": "#8a4fbf"}
 _OTHER = "#7a4fb5"
 Point = tuple[float, float, float]  # value, low, high
 

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["Fallback", "Opened", "Variant", "Workshop", "default_formats", "engine_for_files", "variants_of"]
 
 _ONNX_FORMATS: "Mapping[str, Format]" = MappingProxyType({"int8-row": "int8-row", "onnx-q8": "q8", "onnx-q4": "q4"})
+_OPENVINO_FORMATS: "Mapping[str, Format]" = MappingProxyType(
+    {"openvino-int8-row": "int8-row", "openvino-q8": "q8", "openvino-q4": "q4"}
+)
 """Our own by name -> the engine's."""
 
-_ENGINES = ("llama", "onnx")  # they show their logits
+_ENGINES = ("llama", "onnx", "openvino")  # they show their logits
 _CALIBRATED = "+imatrix"
 _COMMON = ("q8_0", "q6_k", "q4_k_m", "q4_0")
 
@@ -81,15 +84,18 @@ def variants_of(names: Sequence[str], backend: str, *, has_imatrix: bool) -> lis
 
 
 def _variant(name: str, engine: str, *, has_imatrix: bool) -> Variant:
-    own = "f32" if engine == "onnx" else None  # of a GGUF file's weights: ONNX Runtime computes with them dequantised
-    if name.lower() in _ONNX_FORMATS:
-        return Variant(name=name, engine="onnx", format=_ONNX_FORMATS[name.lower()])
+    own = (
+        None if engine == "llama" else "f32"
+    )  # of a GGUF file's weights: only llama.cpp computes with them as they are
+    for runtime, formats in (("onnx", _ONNX_FORMATS), ("openvino", _OPENVINO_FORMATS)):
+        if name.lower() in formats:
+            return Variant(name=name, engine=runtime, format=formats[name.lower()])
     if name.lower().endswith(".gguf"):
         return Variant(name=name, engine=engine, file=Path(name).expanduser(), format=own)
     bare, calibrated = name.lower().removesuffix(_CALIBRATED), name.lower().endswith(_CALIBRATED)
     found = gguf_format(bare)
     if found is None:
-        known = ", ".join([*_ONNX_FORMATS, *(one.lower() for one in GGUF_FORMATS)])
+        known = ", ".join([*_ONNX_FORMATS, *_OPENVINO_FORMATS, *(one.lower() for one in GGUF_FORMATS)])
         raise UsageError(f"unknown format {name!r}: there is {known}, and GGUF files")
     if calibrated and not has_imatrix:
         raise UsageError(f"{name} needs texts to calibrate on: --imatrix FILE")
@@ -114,7 +120,7 @@ class Workshop:
     @contextmanager
     def reference(self, engine: str) -> Iterator[Parts]:
         """The model's own weights in float32."""
-        model, weights = (self._model, "f32") if engine == "onnx" else (self._float_file(), None)
+        model, weights = (self._float_file(), None) if engine == "llama" else (self._model, "f32")
         with opened_parts(model, engine, format=weights, **self._settings) as parts:
             yield parts
 
@@ -136,9 +142,7 @@ class Workshop:
     @contextmanager
     def _opened(self, variant: Variant, path: Path, fallbacks: tuple[Fallback, ...] = ()) -> Iterator[Opened]:
         with opened_parts(path, variant.engine, format=variant.format, **self._settings) as parts:
-            own = _ONNX_FORMATS.get(variant.name.lower())
-            weights = _graph_weights(path, own) if own else _file_weights(path)
-            yield Opened(parts=parts, weights=weights, fallbacks=fallbacks)
+            yield Opened(parts=parts, weights=_weights(variant, path), fallbacks=fallbacks)
 
     def _quantized(self, variant: Variant, target: Path) -> tuple[Fallback, ...]:
         from lite.quant.quantize import quantize
@@ -167,6 +171,14 @@ class Workshop:
         if not target.exists():
             quantize(self._model, target, to="F32", force=True, threads=self._settings["threads"])
         return target
+
+
+def _weights(variant: Variant, path: Path) -> tuple[TensorSummary, ...]:
+    if own := _ONNX_FORMATS.get(variant.name.lower()):
+        return _graph_weights(path, own)
+    if own := _OPENVINO_FORMATS.get(variant.name.lower()):
+        return _packed_weights(path, own)
+    return _file_weights(path)
 
 
 def _file_weights(path: Path) -> tuple[TensorSummary, ...]:
@@ -198,5 +210,24 @@ def _graph_weights(path: Path, weight_format: "Format") -> tuple[TensorSummary, 
             size *= length
         name = f"INT{packed[one.name]} in blocks" if one.name in packed else str(kind).upper()
         found.setdefault(name, []).append(size)
+    return _summaries(found)
+
+
+def _packed_weights(path: Path, weight_format: "Format") -> tuple[TensorSummary, ...]:
+    """Of the arrays that OpenVINO computes with."""
+    from lite.quant.gguf import open_gguf
+    from lite.quant.openvino import open_weights
+
+    found: dict[str, list[int]] = {}
+    with open_gguf(path) as file, open_weights(file, weight_format) as weights:
+        for array in weights.values():
+            in_blocks = array.dtype == "uint8"  # (out, blocks, bytes of 32 integers)
+            name = f"INT{array.shape[-1] // 4} in blocks" if in_blocks else str(array.dtype).upper()
+            found.setdefault(name, []).append(array.nbytes)
+    return _summaries(found)
+
+
+def _summaries(found: Mapping[str, Sequence[int]]) -> tuple[TensorSummary, ...]:
+    """Of the sizes of tensors by type; most bytes first."""
     summaries = (TensorSummary(name, len(sizes), sum(sizes)) for name, sizes in found.items())
     return tuple(sorted(summaries, key=lambda summary: -summary.num_bytes))

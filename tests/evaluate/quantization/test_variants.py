@@ -30,6 +30,17 @@ def test_on_onnx_runtime_a_files_weights_are_computed_with_in_float32() -> None:
     assert [one.format for one in variants_of(["q4_0", "onnx-q4"], "onnx", has_imatrix=False)] == ["f32", "q4"]
 
 
+def test_openvinos_own_formats_are_asked_for_by_its_name() -> None:
+    names = ["openvino-int8-row", "OpenVINO-q4", "int8-row"]
+    found = variants_of(names, "auto", has_imatrix=False)
+    assert [(one.engine, one.format) for one in found] == [
+        ("openvino", "int8-row"),
+        ("openvino", "q4"),
+        ("onnx", "int8-row"),
+    ]
+    assert [one.format for one in variants_of(["m.gguf"], "openvino", has_imatrix=False)] == ["f32"]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from lite.errors import BackendError, ModelError
-from lite.quant import onnx
+from lite.quant import graph_cache
 from lite.quant.gguf import GGUFFile, open_gguf
 from lite.quant.onnx import open_graph
 from tests.gguf_files import write_gguf
@@ -118,7 +118,7 @@ def test_the_least_recently_used_entries_give_way(
         shutil.copytree(first, folder / name)
         os.utime(folder / name, (time.time() - age,) * 2)
     size = sum(path.stat().st_size for path in first.iterdir())
-    monkeypatch.setattr(onnx, "_CACHE_LIMIT", int(2.9 * size))  # two of these and the smaller one of q8
+    monkeypatch.setattr(graph_cache, "_CACHE_LIMIT", int(2.9 * size))  # two of these and the smaller one of q8
     with open_graph(file, "q8", folder) as path:
         assert {entry.name for entry in folder.iterdir()} == {first.name, "used", path.parent.name}
 
