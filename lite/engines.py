@@ -10,6 +10,7 @@ from lite.models import ModelConfig, ModelDescription
 if TYPE_CHECKING:
     from lite.backends.base import Backend
     from lite.quant.gguf import GGUFFile
+    from lite.quant.hf_folder import HFFolder
 
 __all__ = ["ENGINES", "EngineEntry", "EngineSettings", "WeightFormat", "default_threads", "weights_bytes"]
 
@@ -34,7 +35,7 @@ class EngineSettings:
     context_length: int
     threads: int | None  # None: the engine's choice
     forbidden_ids: Collection[int]
-    mesh: str = ""  # how many devices rows and heads are split over; "": one device
+    mesh: Mapping[str, int] | None = None  # how many devices rows and heads are split over; None: one device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class EngineEntry:
     adapter: str  # our module over it, which sets up its environment before it is loaded
     formats: Mapping[str, WeightFormat]  # the default first; empty where the file decides
     open: "Callable[[GGUFFile, EngineSettings], Backend]"
+    open_folder: "Callable[[HFFolder, EngineSettings], Backend] | None" = None  # None: it is converted to a file first
     format_of: Callable[[ModelDescription], tuple[str, WeightFormat]] | None = None  # the file's own
     package: str = ""  # the name under which the module is installed; "": the module's own
     also_needs: tuple[str, ...] = ()  # other modules of the extra
@@ -86,11 +88,27 @@ def _open_llama(file: "GGUFFile", settings: EngineSettings) -> "Backend":
     )
 
 
-def _open_jax(file: "GGUFFile", settings: EngineSettings) -> "Backend":
+def _open_openvino(file: "GGUFFile", settings: EngineSettings) -> "Backend":
+    from typing import cast
+
+    from lite.backends.cpu.openvino import OpenVinoBackend
+    from lite.quant.openvino import Format
+
+    return OpenVinoBackend(
+        file,
+        format=cast(Format, settings.format),
+        num_slots=settings.num_slots,
+        context_length=settings.context_length,
+        threads=settings.threads,
+        forbidden_ids=settings.forbidden_ids,
+    )
+
+
+def _open_jax(file: "GGUFFile | HFFolder", settings: EngineSettings) -> "Backend":
     from typing import cast
 
     from lite.backends.jax.backend import Format, JaxBackend
-    from lite.backends.jax.mesh import Placement, mesh_of, parse_mesh
+    from lite.backends.jax.mesh import Placement, mesh_of
 
     if settings.threads is not None:
         _log.info("the engine jax takes as many threads as it likes, not %d", settings.threads)
@@ -100,7 +118,7 @@ def _open_jax(file: "GGUFFile", settings: EngineSettings) -> "Backend":
         num_slots=settings.num_slots,
         context_length=settings.context_length,
         forbidden_ids=settings.forbidden_ids,
-        placement=Placement(mesh_of(parse_mesh(settings.mesh), file.config)) if settings.mesh else None,
+        placement=Placement(mesh_of(settings.mesh, file.config)) if settings.mesh else None,
     )
 
 
@@ -141,6 +159,18 @@ ENGINES: dict[str, EngineEntry] = {
         format_of=_format_of_file,
         most_slots=255,  # llama.cpp's sequences, less the one that holds prompts
     ),
+    "openvino": EngineEntry(
+        module="openvino",
+        extra="openvino",
+        adapter="lite.backends.cpu.openvino",
+        formats={
+            "int8-row": WeightFormat(bits=8, head_bits=8, batch_invariant=True),
+            "f32": WeightFormat(bits=32, head_bits=32, batch_invariant=True),
+            "q8": WeightFormat(bits=9, head_bits=9, batch_invariant=True),
+            "q4": WeightFormat(bits=5, head_bits=9, batch_invariant=True),
+        },
+        open=_open_openvino,
+    ),
     "jax": EngineEntry(
         module="jax",
         extra="jax",
@@ -151,6 +181,7 @@ ENGINES: dict[str, EngineEntry] = {
             "int8": WeightFormat(bits=8, head_bits=8, batch_invariant=False),
         },
         open=_open_jax,
+        open_folder=_open_jax,
         also_needs=("flax",),
         takes_mesh=True,
         default_format=_jax_format,

@@ -1,8 +1,8 @@
 """Where models are opened: engine, format, tokenizer and memory are put together here, and nowhere else."""
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from os import PathLike
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lite.backends.remote_config import OFFERED, RemoteConfig
 from lite.config import engine_figures_folder, prompt_folder
+from lite.devices import parse_hosts, parse_mesh
 from lite.engines import ENGINES, EngineEntry, EngineSettings, WeightFormat, default_threads, weights_bytes
 from lite.errors import BackendError, LiteError, MissingExtra, UsageError
 from lite.library import resolve, shown_name
@@ -25,8 +26,10 @@ from lite.models import (
 
 if TYPE_CHECKING:
     from lite.backends.base import Backend
+    from lite.chat import ChatCodec
     from lite.engine_choice import Measured
     from lite.quant.gguf import GGUFFile
+    from lite.quant.hf_folder import HFFolder
     from lite.quant.onnx_folder import OnnxFolder
     from lite.sampler import Sampler
 
@@ -60,7 +63,7 @@ class OpenedModel:
     num_slots: int  # samples that are drawn at once
 
 
-_MEASURED = ("onnx", "llama")
+_MEASURED = ("openvino", "llama", "onnx")  # the last needs no extra: where none opens a model, its error is told
 
 
 def open_sampler(
@@ -87,10 +90,8 @@ def open_sampler(
     Raises UsageError (an unknown engine or format, a context beyond the model's), NotEnoughMemory, MissingExtra,
     ModelError, BackendError, and ValueError for numbers below 1.
     """
-    from lite.chat import ChatCodec
     from lite.engine import Engine
     from lite.engine.prompts import saved_prompts
-    from lite.quant.gguf import open_gguf
     from lite.quant.onnx_folder import is_onnx_folder
 
     numbers = {"samples": num_slots, "context": context_length, "threads": threads, "prompt_cache": prompt_cache}
@@ -99,6 +100,7 @@ def open_sampler(
             raise ValueError(f"{name} must be at least 1, got {number}")
     if threads is not None and threads > _MOST_THREADS:
         raise UsageError(f"threads must be at most {_MOST_THREADS}, got {threads}")
+    mesh_sizes = parse_mesh(mesh) if mesh else None
     located = resolve(path)
     if is_onnx_folder(located):
         if mesh:
@@ -106,9 +108,9 @@ def open_sampler(
         with _loading("onnx", ENGINES["onnx"]):
             folder = _open_folder(located, backend, format, num_slots, context_length, threads)
             return replace(folder, name=shown_name(path, located))
-    with open_gguf(located) as file:
-        is_auto = backend == "auto"
-        engine = _automatic(file, format, num_slots, mesh) if is_auto else _known("engine", backend, ENGINES)
+    candidates = _candidates(backend, num_slots, mesh)
+    with _opened(located, candidates) as file:
+        engine = _automatic(file, candidates, format, num_slots)
         entry = ENGINES[engine]
         if mesh and not entry.takes_mesh:
             able = ", ".join(name for name, other in ENGINES.items() if other.takes_mesh)
@@ -119,14 +121,14 @@ def open_sampler(
         chosen = _known(f"format of {engine}", chosen, formats)
         context = _context(context_length, file.config)
         slots = _slots(num_slots, context, description, formats[chosen])
-        codec = ChatCodec(file)
+        codec = _codec(file)
         settings = EngineSettings(
             format=chosen,
             num_slots=slots,
             context_length=context,
             threads=threads,
             forbidden_ids=codec.forbidden_ids,
-            mesh=mesh,
+            mesh=mesh_sizes,
         )
         ready = _open(engine, entry, file, settings)
         prompts = saved_prompts(ready, file.content_hash(), prompt_folder(), prompt_cache) if prompt_cache else None
@@ -228,12 +230,13 @@ def warm_up(
 def join_hosts(text: str) -> None:
     """Make this process one of several that share a mesh, before a model is opened: "0/2@host:port", or "auto".
 
-    Raises UsageError and MissingExtra.
+    Raises UsageError, MissingExtra, and BackendError where they do not find each other within minutes.
     """
+    hosts = parse_hosts(text)
     with _loading("jax", ENGINES["jax"]):
-        from lite.backends.jax.mesh import join_hosts
+        from lite.backends.jax.hosts import join_hosts
 
-        join_hosts(text)
+        join_hosts(hosts)
 
 
 def _open_folder(
@@ -279,13 +282,36 @@ def _folder_formats(folder: "OnnxFolder") -> Mapping[str, WeightFormat]:
     }
 
 
-def _automatic(file: "GGUFFile", weight_format: str | None, num_branches: int, mesh: str) -> str:
+def _candidates(backend: str, num_branches: int, mesh: str) -> list[str]:
+    """The engine that was named, or those that can serve the call. Raises UsageError for a name that is not known."""
+    if backend != "auto":
+        return [_known("engine", backend, ENGINES)]
+    return [name for name, entry in ENGINES.items() if _serves(entry, num_branches, mesh)]
+
+
+def _opened(path: Path, able: Sequence[str]) -> "AbstractContextManager[GGUFFile | HFFolder]":
+    """The file; a Hugging Face folder as it lies if all that may open it read it so, else converted to a file."""
+    from lite.quant.converted import is_hf_folder
+    from lite.quant.gguf import open_gguf
+    from lite.quant.hf_folder import open_hf_folder
+
+    direct = all(ENGINES[name].open_folder is not None for name in able) and is_hf_folder(path)
+    return open_hf_folder(path) if direct else open_gguf(path)
+
+
+def _codec(file: "GGUFFile | HFFolder") -> "ChatCodec":
+    from lite.chat import ChatCodec
+    from lite.quant.hf_folder import HFFolder
+
+    return ChatCodec(file, file.tokenizer if isinstance(file, HFFolder) else None)
+
+
+def _automatic(file: "GGUFFile | HFFolder", able: Sequence[str], weight_format: str | None, num_branches: int) -> str:
     """Of the engines that can serve the call: the fastest of those that were measured, else the first."""
     from lite.engine_choice import fastest, load_figures
 
-    able = [name for name, entry in ENGINES.items() if _serves(entry, num_branches, mesh)]
     default = able[0]
-    if not engine_figures_folder().is_dir():
+    if len(able) == 1 or not engine_figures_folder().is_dir():
         return default
     figures = load_figures(_figures(file))
     measured = [one for one in figures if one.engine in able and weight_format in (None, one.format)]
@@ -301,7 +327,7 @@ def _serves(entry: EngineEntry, num_branches: int, mesh: str) -> bool:
     return enough and (entry.takes_mesh or not mesh)
 
 
-def _figures(file: "GGUFFile") -> Path:
+def _figures(file: "GGUFFile | HFFolder") -> Path:
     """Where a model's figures are on this machine."""
     from lite.engine_choice import figures_path
 
@@ -309,9 +335,14 @@ def _figures(file: "GGUFFile") -> Path:
     return figures_path(file.content_hash(), default_threads(), packages)
 
 
-def _open(name: str, entry: EngineEntry, file: "GGUFFile", settings: EngineSettings) -> "Backend":
+def _open(name: str, entry: EngineEntry, file: "GGUFFile | HFFolder", settings: EngineSettings) -> "Backend":
+    from lite.quant.hf_folder import HFFolder
+
     with _loading(name, entry):
-        return entry.open(file, settings)
+        if not isinstance(file, HFFolder):
+            return entry.open(file, settings)
+        assert entry.open_folder is not None  # or it would have been converted
+        return entry.open_folder(file, settings)
 
 
 def _default_format(name: str, entry: EngineEntry, formats: Mapping[str, WeightFormat]) -> str:

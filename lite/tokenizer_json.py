@@ -40,8 +40,13 @@ class JsonTokenizer:
     _after_control: "Library" = field(repr=False)  # one of the two, for what follows a control token
 
     @classmethod
-    def parse(cls, text: str, *, bos: str | int | None, eos: str | int | None, ends: Iterable[int]) -> "JsonTokenizer":
-        """`bos` and `eos` by text or id, `ends` as configurations name them. Raises ModelError, which names no file."""
+    def parse(
+        cls, text: str, *, bos: str | int | None, eos: str | int | None, ends: Iterable[int], add_bos: bool = False
+    ) -> "JsonTokenizer":
+        """`bos` and `eos` by text or id, `ends` as configurations name them. Raises ModelError, which names no file.
+
+        With `add_bos` a tokenizer whose own post-processing puts nothing in front of a text gets BOS there.
+        """
         layout = _layout(text)
         bare = _without_space(layout)
         start = _loaded(text)
@@ -58,7 +63,7 @@ class JsonTokenizer:
             bos=first,
             eos=last,
             end_ids=frozenset({*ends, *known, *([] if last is None else [last])}),
-            _first=_put_in_front(start),
+            _first=(first,) if add_bos and first is not None and not _has_template(layout) else _put_in_front(start),
             _is_byte_level=_is_byte_level(layout),
             _start=start,
             _middle=middle,
@@ -186,6 +191,12 @@ def _by_id(ids: Mapping[str, int]) -> tuple[str, ...]:
     for text, token in ids.items():
         tokens[token] = text
     return tuple(tokens)
+
+
+def _has_template(layout: Mapping[str, Any]) -> bool:
+    """Whether its post-processing says what special tokens stand around a text."""
+    block = layout.get("post_processor") or {}
+    return any(part.get("type") == "TemplateProcessing" for part in block.get("processors", [block]))
 
 
 def _put_in_front(library: "Library") -> tuple[int, ...]:

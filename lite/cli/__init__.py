@@ -1,5 +1,6 @@
 """The command line: one file a verb. Nothing here imports an engine or numpy before a verb runs."""
 
+import gc
 import io
 import logging
 import os
@@ -33,6 +34,7 @@ __all__ = ["main"]
 
 _INTERRUPTED = 130  # 128 + SIGINT
 _CLOSED_PIPE = 141  # 128 + SIGPIPE
+_OBJECTS_BETWEEN_COLLECTIONS = 100_000  # JAX makes half a million that stay; to look through them every 700 takes 0.1 s
 
 _EPILOG = """\b
 Every option has an environment variable, and the command line wins over it:
@@ -46,6 +48,7 @@ class _Program(click.Group):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, *rest: Any, **extra: Any) -> Any:
         arguments = list(sys.argv[1:] if args is None else args)
         _open_what_was_closed()
+        gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
         extra["standalone_mode"] = False
         try:
             code = super().main(arguments, prog_name or "lite", *rest, **extra)

@@ -29,10 +29,10 @@ def convert(folder: Path, output: Path | None, kind: str, force: bool) -> None:
     """Make a GGUF file of FOLDER, which holds config.json, safetensors and tokenizer.json.
 
     Llama, Qwen2, Qwen3 and Gemma 3 (its text part) are converted. `lite run -m FOLDER` converts by itself, once, into
-    the cache; `lite quantize` makes the result smaller.
+    the cache, and with the engine jax reads FOLDER as it lies; `lite quantize` makes the result smaller.
     """
     from lite.quant.convert import convert as library
-    from lite.quant.convert import model_name
+    from lite.quant.hf_folder import model_name
 
     name = model_name(folder) if kind == "auto" else f"{model_name(folder)}-{kind.upper()}"
     target = library(folder, output or Path(f"{name}.gguf"), type=kind, force=force)

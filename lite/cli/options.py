@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from lite.devices import parse_mesh
 from lite.thinking import EFFORTS
 
 if TYPE_CHECKING:
@@ -42,6 +43,13 @@ _SAMPLING = {
 """The command line's names -> those of `lite.Options`."""
 
 
+def _mesh(text: str) -> str:
+    """Refused before other hosts are waited for."""
+    if text:
+        parse_mesh(text)
+    return text
+
+
 def _samples(text: str) -> int | str:
     try:
         return text if text == "auto" else int(text)
@@ -73,7 +81,11 @@ _MODEL_OPTIONS = (
 )
 _DEVICE_OPTIONS = (
     click.option(
-        "--mesh", default="", metavar="data=N,model=M", help="Split rows and heads over N x M devices (engine jax)."
+        "--mesh",
+        default="",
+        type=_mesh,
+        metavar="data=N,model=M",
+        help="Split rows and heads over N x M devices (engine jax).",
     ),
     click.option(
         "--hosts",

@@ -1,12 +1,11 @@
 """`lite convert`: a Hugging Face folder becomes a GGUF file, by NumPy alone."""
 
-import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +15,8 @@ from lite.quant.drafts import draft_file, refuse_inputs
 from lite.quant.gguf import open_gguf
 from lite.quant.gguf_formats import bits_of, block_of
 from lite.quant.hf_config import HFConfig, read_hf_config
+from lite.quant.hf_folder import model_name, named, read_settings
+from lite.quant.hf_tensors import adds_one, rotated_heads, tensor_names
 from lite.quant.hf_tokenizer import HFTokenizer, read_hf_tokenizer
 from lite.quant.hf_weights import StoredTensor, Weights, open_weights
 from lite.tokens import Tokenizer
@@ -24,37 +25,11 @@ if TYPE_CHECKING:
     from gguf import GGUFWriter
     from numpy.typing import NDArray
 
-__all__ = ["TYPES", "convert", "model_name"]
-
-Found = TypeVar("Found")
+__all__ = ["TYPES", "convert"]
 
 TYPES = ("auto", "f32", "f16", "bf16", "q8_0")
 """Of the matrices; auto is the type that they have."""
 
-_NAMES = {  # within a layer
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-_GEMMA_NAMES = _NAMES | {
-    "post_attention_layernorm": "post_attention_norm",
-    "pre_feedforward_layernorm": "ffn_norm",
-    "post_feedforward_layernorm": "post_ffw_norm",
-}
-_WHOLE = {
-    "model.embed_tokens.weight": "token_embd.weight",
-    "model.norm.weight": "output_norm.weight",
-    "lm_head.weight": "output.weight",
-}
-_IGNORED = (".rotary_emb.inv_freq", "vision_tower.", "multi_modal_projector.")  # computed, and not about text
 _ROPE_FACTORS = "rope_freqs.weight"  # where GGUF keeps Llama 3's scaling
 _FILE_TYPES = {"f32": 0, "f16": 1, "bf16": 32, "q8_0": 7}  # llama.cpp's numbers of them
 
@@ -75,81 +50,19 @@ def convert(
     folder = Path(source)
     if type.lower() not in TYPES:
         raise UsageError(f"unknown type {type!r}: there is {', '.join(TYPES)}")
-    settings = _config(folder)
-    config = _named(folder, "config.json", lambda: read_hf_config(settings))
+    settings = read_settings(folder)
+    config = named(folder, "config.json", lambda: read_hf_config(settings))
     with open_weights(folder) as weights:
         refuse_inputs(Path(target), input_files(folder))
-        names = _named(folder, "a weights file", lambda: _tensor_names(config, weights))
+        names = named(folder, "a weights file", lambda: tensor_names(config, weights.tensors))
         rows = weights.tensors[names["token_embd.weight"]].shape[0]
-        tokenizer = _named(folder, "tokenizer.json", lambda: read_hf_tokenizer(folder, settings, rows))
+        tokenizer = named(folder, "tokenizer.json", lambda: read_hf_tokenizer(folder, settings, rows))
         kind = _kind(type.lower(), weights.tensors[names["token_embd.weight"]])
         num_bytes = sum(stored.num_bytes for stored in weights.tensors.values()) * (2 if kind == "f32" else 1)
         with draft_file(Path(target), force=force, num_bytes=num_bytes) as draft:
             _write(draft, folder, config, tokenizer, names, weights, kind)
             _check(draft, folder, tokenizer)
     return Path(target)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ModelError(f"cannot read {path}: {reason}; give a folder with a Hugging Face model") from None
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} holds no JSON object")
-    return found
-
-
-def _named(folder: Path, file: str, read: Callable[[], Found]) -> Found:
-    """Errors with the folder's name before them; a value of a kind that nobody expects damages the file."""
-    try:
-        return read()
-    except ModelError as error:
-        raise ModelError(f"{folder}: {error}") from None
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise ModelError(f"{folder}: {file} is damaged ({type(error).__name__}: {error}): download it again") from None
-
-
-def _tensor_names(config: HFConfig, weights: Weights) -> dict[str, str]:
-    """GGUF's name -> the folder's, of every tensor that is written. Raises ModelError for one that is not known."""
-    found: dict[str, str] = {}
-    for name in weights.tensors:
-        plain = name.removeprefix("language_model.").replace("model.language_model.", "model.")
-        if any(part in plain for part in _IGNORED):
-            continue
-        ours = _WHOLE.get(plain) or _layer_name(plain, config)
-        if ours is None:
-            raise ModelError(f"the tensor {name!r} is not known in {config.architecture} models")
-        shape = weights.tensors[name].shape
-        if len(shape) not in (1, 2) or 0 in shape:
-            raise ModelError(f"the tensor {name!r} has the shape {shape}, only vectors and matrices are known")
-        if (heads := _rotated_heads(config, ours)) and shape[0] != heads * config.head_dim:
-            raise ModelError(f"{name!r} has {shape[0]} rows, {heads} heads of {config.head_dim} have another number")
-        found[ours] = name
-    if "token_embd.weight" not in found:
-        raise ModelError("the tensor model.embed_tokens.weight is missing: only complete models are converted")
-    if config.tied:
-        found.pop("output.weight", None)
-    elif "output.weight" not in found:
-        raise ModelError("the tensor lm_head.weight is missing, and config.json does not tie it to the embedding")
-    return dict(sorted(found.items(), key=lambda pair: _place(pair[0])))
-
-
-def _place(name: str) -> tuple[int, int, str]:
-    """The embedding, the layers in order, the rest."""
-    parts = name.split(".")
-    return (1, int(parts[1]), name) if parts[0] == "blk" else (0 if parts[0] == "token_embd" else 2, 0, name)
-
-
-def _layer_name(name: str, config: HFConfig) -> str | None:
-    parts = name.removeprefix("model.layers.").split(".", 1)
-    if not name.startswith("model.layers.") or len(parts) < 2 or not parts[0].isdecimal():
-        return None
-    inner, _, suffix = parts[1].rpartition(".")
-    ours = (_GEMMA_NAMES if config.architecture == "gemma3" else _NAMES).get(inner)
-    return f"blk.{int(parts[0])}.{ours}.{suffix}" if ours and suffix in ("weight", "bias") else None
 
 
 def _kind(asked: str, embedding: StoredTensor) -> str:
@@ -189,12 +102,6 @@ def _write(
                 writer.write_tensor_data(np.array(factors, np.float32))
             else:
                 writer.write_tensor_data(_data(config, ours, names[ours], weights, _stored_type(ours, shape, kind)))
-
-
-def model_name(folder: Path) -> str:
-    """The folder's; in Hugging Face's cache, where that is a checksum, the repository's."""
-    path = folder.resolve()
-    return path.parent.parent.name.rpartition("--")[2] if path.parent.name == "snapshots" else path.name
 
 
 def _add_key(writer: "GGUFWriter", key: str, value: Any) -> None:
@@ -248,19 +155,12 @@ def _check_finite(name: str, values: "NDArray[Any]", stored: str) -> None:
 
 def _rearranged(config: HFConfig, name: str, values: "NDArray[Any]") -> "NDArray[Any]":
     """Llama's rotary pairs become neighbours, and Gemma's gains, float32, get the one that is added to them."""
-    if config.architecture == "gemma3" and name.endswith("norm.weight"):
+    if adds_one(config, name):
         return values + np.float32(1)
-    if heads := _rotated_heads(config, name):
+    if heads := rotated_heads(config, name):
         halves = values.reshape(heads, 2, config.head_dim // 2, -1)
         return halves.swapaxes(1, 2).reshape(values.shape)
     return values
-
-
-def _rotated_heads(config: HFConfig, name: str) -> int:
-    """How many heads a matrix has whose rows are put in another order; 0 for all others."""
-    if config.architecture != "llama":
-        return 0
-    return {"attn_q.weight": config.num_heads, "attn_k.weight": config.num_kv_heads}.get(name.split(".", 2)[-1], 0)
 
 
 def _check(path: Path, folder: Path, tokenizer: HFTokenizer) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from lite.config import converted_folder
 from lite.errors import BackendError
 
-__all__ = ["gguf_of_folder", "input_files", "is_hf_folder"]
+__all__ = ["folder_hash", "gguf_of_folder", "input_files", "is_hf_folder"]
 
 _VERSION = 1  # of the conversion; raise it when it writes other files
 _LIMIT = 64 << 30  # bytes of all entries; the least recently used go first
@@ -54,10 +54,11 @@ def gguf_of_folder(folder: Path) -> Path:
     Raises ModelError for a folder that cannot be converted, UsageError without room for the file, and BackendError
     where the cache cannot be written.
     """
-    from lite.quant.convert import convert, model_name
+    from lite.quant.convert import convert
+    from lite.quant.hf_folder import model_name
 
     try:
-        entry = converted_folder() / _key(folder) / f"{model_name(folder)}.gguf"
+        entry = converted_folder() / folder_hash(folder) / f"{model_name(folder)}.gguf"
         if not entry.exists():
             entry.parent.mkdir(parents=True, exist_ok=True)
             _log.info("converting %s to %s", folder, entry)
@@ -73,8 +74,8 @@ def gguf_of_folder(folder: Path) -> Path:
     return entry
 
 
-def _key(folder: Path) -> str:
-    """Raises ModelError for weights that are missing."""
+def folder_hash(folder: Path) -> str:
+    """32 hexadecimal digits that name the content. Raises ModelError for weights that are missing."""
     from lite.quant.hf_weights import weight_files
 
     digest = hashlib.blake2b(str(_VERSION).encode(), digest_size=16)

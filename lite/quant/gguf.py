@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lite.errors import ModelError
 from lite.models import ModelConfig, TensorInfo
 from lite.quant.converted import gguf_of_folder, is_hf_folder
-from lite.quant.gguf_config import check_tensors, linear_rope_factor, read_config
+from lite.quant.gguf_config import check_tensors, read_config, rope_divisors
 from lite.quant.gguf_header import Header, Value, parse_header
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class GGUFFile:
         self._mapped = mapped
         self._changed = changed
         self._header = header
-        self._config = replace(config, rope_factors=_rope_factors(config, header, mapped))
+        divisors = rope_divisors(config, header.metadata, _rope_factors(config, header, mapped))
+        self._config = replace(config, rope_factors=divisors)
 
     @property
     def path(self) -> Path:
@@ -145,13 +146,6 @@ def _mapped(path: str | os.PathLike[str]) -> tuple[mmap.mmap, int]:
 
 
 def _rope_factors(config: ModelConfig, header: Header, mapped: mmap.mmap) -> tuple[float, ...]:
-    """Linear scaling and Llama 3's factors as one divisor a rotary pair; () when there is no scaling."""
-    linear = linear_rope_factor(header.metadata, config.architecture)
-    num_pairs = config.head_dim // 2
-    factors: tuple[float, ...] = (1.0,) * num_pairs
-    if info := header.tensors.get("rope_freqs.weight"):
-        factors = struct.unpack_from(f"<{num_pairs}f", mapped, info.offset)
-    scaled = tuple(linear * factor for factor in factors)
-    if not all(1e-6 <= factor <= 1e6 for factor in scaled):
-        raise ModelError(f"the rope factors reach from {min(scaled):g} to {max(scaled):g}, beyond 1e-6 to 1e6")
-    return () if set(scaled) == {1.0} else scaled
+    """Llama 3's, which are a tensor; () where there is none."""
+    info = header.tensors.get("rope_freqs.weight")
+    return struct.unpack_from(f"<{config.head_dim // 2}f", mapped, info.offset) if info else ()

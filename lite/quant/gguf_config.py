@@ -9,7 +9,7 @@ from lite.errors import ModelError
 from lite.models import ModelConfig, TensorInfo
 from lite.quant.gguf_header import Value
 
-__all__ = ["ARCHITECTURES", "check_tensors", "expected_shapes", "linear_rope_factor", "read_config"]
+__all__ = ["ARCHITECTURES", "check_tensors", "expected_shapes", "read_config", "rope_divisors"]
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3")
 
@@ -76,18 +76,13 @@ def read_config(values: Mapping[str, Value], tensors: Mapping[str, TensorInfo]) 
     )
 
 
-def linear_rope_factor(values: Mapping[str, Value], architecture: str) -> float:
-    """By what positions are divided; other kinds of scaling are refused by name.
-
-    Llama 3's kind is not metadata in GGUF but a tensor, `rope_freqs.weight`.
-    """
-    kind = values.get(f"{architecture}.rope.scaling.type", "linear")  # llama.cpp's default
-    if kind == "none":
-        return 1.0
-    if kind != "linear":
-        raise ModelError(f"rope scaling of type {_short(kind)} is not supported, only 'none', 'linear' and Llama 3's")
-    name = "rope.scaling.factor" if f"{architecture}.rope.scaling.factor" in values else "rope.scale_linear"
-    return _Metadata(values, architecture).number(name, 0.0, 1e6, default=1.0) or 1.0
+def rope_divisors(config: ModelConfig, values: Mapping[str, Value], factors: tuple[float, ...]) -> tuple[float, ...]:
+    """Linear scaling, which is metadata, and Llama 3's `factors` as one divisor a rotary pair; () without scaling."""
+    linear = _linear_rope_factor(values, config.architecture)
+    scaled = tuple(linear * factor for factor in factors or (1.0,) * (config.head_dim // 2))
+    if not all(1e-6 <= factor <= 1e6 for factor in scaled):
+        raise ModelError(f"the rope factors reach from {min(scaled):g} to {max(scaled):g}, beyond 1e-6 to 1e6")
+    return () if set(scaled) == {1.0} else scaled
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -195,6 +190,20 @@ def _local_layers(metadata: _Metadata, num_layers: int) -> tuple[bool, ...]:
         return tuple(map(bool, told))
     period = metadata.integer(name, 1 << 10, default=_GEMMA_PERIOD)
     return tuple(layer % period < period - 1 for layer in range(num_layers))
+
+
+def _linear_rope_factor(values: Mapping[str, Value], architecture: str) -> float:
+    """By what positions are divided; other kinds of scaling are refused by name.
+
+    Llama 3's kind is not metadata in GGUF but a tensor, `rope_freqs.weight`.
+    """
+    kind = values.get(f"{architecture}.rope.scaling.type", "linear")  # llama.cpp's default
+    if kind == "none":
+        return 1.0
+    if kind != "linear":
+        raise ModelError(f"rope scaling of type {_short(kind)} is not supported, only 'none', 'linear' and Llama 3's")
+    name = "rope.scaling.factor" if f"{architecture}.rope.scaling.factor" in values else "rope.scale_linear"
+    return _Metadata(values, architecture).number(name, 0.0, 1e6, default=1.0) or 1.0
 
 
 def _check_rope_factors(config: ModelConfig, tensors: Mapping[str, TensorInfo]) -> None:

@@ -7,7 +7,7 @@ import json
 import mmap
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -53,6 +53,15 @@ class Weights:
         raw = tensor.data[tensor.start : tensor.start + tensor.num_bytes]
         return np.frombuffer(raw, _NUMPY[tensor.type]).reshape(tensor.shape)
 
+    def view(self, name: str) -> "NDArray[Any]":
+        """The file's own bytes, no copy: it cannot be used longer than the files are open."""
+        import ml_dtypes
+        import numpy as np
+
+        tensor = self.tensors[name]
+        kind = ml_dtypes.bfloat16 if tensor.type == "BF16" else _NUMPY[tensor.type]
+        return np.frombuffer(tensor.data, kind, prod(tensor.shape), tensor.start).reshape(tensor.shape)
+
     def array(self, name: str) -> "NDArray[np.float32]":
         """As float32, in which all but F64 is exact."""
         import numpy as np
@@ -71,7 +80,8 @@ def open_weights(folder: Path) -> Iterator[Weights]:
         for path in weight_files(folder):
             try:
                 file = stack.enter_context(open(path, "rb"))
-                mapped = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                stack.callback(_close, mapped)
             except (OSError, ValueError) as error:
                 raise ModelError(f"cannot read {path}: {error}") from None
             for stored in _tensors(path, mapped):
@@ -79,6 +89,12 @@ def open_weights(folder: Path) -> Iterator[Weights]:
                     raise ModelError(f"{path}: the tensor {stored.name!r} is in another file too")
                 tensors[stored.name] = stored
         yield Weights(tensors)
+
+
+def _close(mapped: mmap.mmap) -> None:
+    """What an error on its way out still looks at is unmapped when that is gone."""
+    with suppress(BufferError):
+        mapped.close()
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import Any
 from lite.errors import ModelError, UsageError
 from lite.models import ModelConfig, TensorInfo
 from lite.quant.folder_json import chat_template, optional_json, read_json
+from lite.quant.folder_tokenizer import read_tokenizer
 from lite.quant.onnx_signature import Names, Signature, data_files, load_graph, read_signature, read_weights
 from lite.tokenizer_json import JsonTokenizer
 
@@ -77,7 +78,7 @@ def _checked(folder: Path, graphs: Mapping[str, Path], chosen: str, sources: tup
     signature = read_signature(graph, _names(sources))
     tensors = read_weights(graph)
     shapes = _cache_shapes(signature, sources)
-    tokenizer = _tokenizer(folder, sources)
+    tokenizer = read_tokenizer(folder, sources)
     config = _config(signature, shapes, sources, tokenizer)
     return OnnxFolder(
         path=folder,
@@ -229,34 +230,3 @@ def _config(
         tied_embeddings=False,
         rope_interleaved=False,
     )
-
-
-def _tokenizer(folder: Path, sources: tuple[_Json, ...]) -> JsonTokenizer:
-    path, told = folder / "tokenizer.json", optional_json(folder / "tokenizer_config.json")
-    if not path.exists():
-        raise ModelError("tokenizer.json is missing from its folder: export it with its tokenizer")
-    generation = optional_json(folder / "generation_config.json")
-    everything = (generation, *sources)
-    try:
-        return JsonTokenizer.parse(
-            path.read_text("utf-8"),
-            bos=_text(told.get("bos_token")) or next(_ids(everything, "bos_token_id"), None),
-            eos=_text(told.get("eos_token")) or next(_ids(everything, "eos_token_id"), None),
-            ends=_ids(everything, "eos_token_id"),
-        )
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from None
-    except ModelError as error:
-        raise ModelError(f"cannot use {path}: {error}") from None
-
-
-def _text(token: object) -> str | None:
-    """A token's text, which may stand in an object of its own."""
-    content = token.get("content") if isinstance(token, Mapping) else token
-    return content if isinstance(content, str) else None
-
-
-def _ids(sources: tuple[_Json, ...], name: str) -> Iterator[int]:
-    for source in sources:
-        told = source.get(name)
-        yield from (token for token in (told if isinstance(told, list) else [told]) if type(token) is int)
