@@ -2,23 +2,29 @@
 
     python bench/jax_decode.py --out jax_decode.json            # Qwen3's sizes, bf16, below 8 minutes on a GPU
     python bench/jax_decode.py --small                          # proves that it runs, on anything
-    python bench/jax_decode.py --kernel library                 # cuDNN for what a row has drawn, on a GPU
+    python bench/jax_decode.py --kernel pallas                  # or einsum, for what a row has drawn; auto: the table's
     python bench/jax_decode.py --format int8 --xla-flags "--xla_gpu_enable_command_buffer=+WHILE"
 
 Weights are random. The bandwidth is measured first: what a copy of 1 GiB reads and writes a second. The roofline of a
 step is what it must read once (weights, the prompt's keys and values, each row's own) over that bandwidth. Cases: rows
 that share a prompt of 1,024 tokens; the same with a prompt for each row ("replicated"); one step a call from Python
-("single"); and, timed alone, the draw with its statistics, the statistics, and a bare argmax. Times are the median of
-`--repeats` rounds of 32 steps, with the least and the most; the cases take turns.
+("single"); steps that draw but take no statistics ("unscored"), and that take the likeliest token and nothing else
+("argmax"); where the table has another kernel for what rows have drawn, the reference's ("einsum"); and, timed alone,
+the draw with its statistics, the statistics, and a bare argmax. Times are the median of `--repeats` rounds of 32 steps,
+with the least and the most; the cases take turns. A case that fails, for want of memory say, is named and the others go
+on; no round is begun after `--seconds`. "Temporary" is what the program needs of memory beside weights and
+caches: with int8 and N = 1 it should be below a layer's weights, else XLA copies them in bfloat16.
 
-No accelerator was at hand when this was written, so there is no table of Qwen3's sizes. `--small` on two busy CPU cores
-shows that it runs: N = 4 took 5.9 ms a step with a shared prompt, 9.6 replicated, 9.8 with one step a call.
+No accelerator was at hand when this was written, so there is no table of Qwen3's sizes. `--small` on two CPU cores
+shows that it runs, in 13 s: N = 4 took 0.87 ms a step with a shared prompt, 1.82 replicated, 1.60 with one step a call,
+0.76 without statistics.
 """
 
 import argparse
 import json
 import os
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,15 +32,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 if __name__ == "__main__":  # before JAX is imported
     _parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     _parser.add_argument("--out", type=Path, help="A JSON file, written after each model.")
     _parser.add_argument("--small", action="store_true", help="A tiny model, in seconds.")
     _parser.add_argument("--format", choices=("bf16", "f32", "int8"), default="bf16")
-    _parser.add_argument("--kernel", choices=("einsum", "library"), default="einsum", help="Of rows' own stretches.")
+    _parser.add_argument("--kernel", choices=("auto", "einsum", "pallas"), default="auto", help="Of own stretches.")
     _parser.add_argument("--repeats", type=int, default=5)
-    _parser.add_argument("--seconds", type=float, default=440, help="No new model is begun after so many.")
+    _parser.add_argument("--seconds", type=float, default=400, help="No model or round is begun after so many.")
     _parser.add_argument("--xla-flags", default="", help="Added to XLA_FLAGS.")
     ARGUMENTS = _parser.parse_args()
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {ARGUMENTS.xla_flags}".strip()
@@ -43,10 +50,12 @@ import jax
 import jax.numpy as jnp
 
 from lite.backends.base import Row
+from lite.backends.jax import draw, programs
+from lite.backends.jax.attention_kernels import AskedKernel, KernelName, choose_kernel
 from lite.backends.jax.batches import PlacedRow, batch_of
 from lite.backends.jax.buckets import Ladder
 from lite.backends.jax.cache import Cache, empty_cache
-from lite.backends.jax.draw import Kinds, draw_tokens, rules_of, score_tokens
+from lite.backends.jax.draw import Draws, Kinds, Scores, draw_tokens, rules_of, score_tokens
 from lite.backends.jax.model import Layer, Rotations, Weights, rotation_tables
 from lite.backends.jax.programs import Drawn, draw_many
 from lite.backends.jax.quantised import Matrix, QTensor
@@ -56,6 +65,11 @@ from lite.random import branch_stream
 
 STEPS = 32
 PROMPT, OWN = 1024, 128  # positions of the caches
+COLUMNS = (
+    "model | N | prompt | ms a step (least to most) | roofline, ms | share | tokens/s | compiled in, s "
+    "| temporary, MB | a layer, MB"
+)
+_TRACING = threading.Lock()
 SAMPLING = Kinds(greedy=False, blocks=True, tokens=False)
 
 
@@ -83,7 +97,7 @@ MODELS = {
     "8B": qwen3(36, 4096, 32, 12_288, tied=False),
     "1.7B": qwen3(28, 2048, 16, 6144),
 }
-SMALL = {"small": replace(qwen3(2, 256, 16, 512, vocab=4096), head_dim=32)}
+SMALL = {"small": replace(qwen3(1, 256, 16, 512, vocab=1024), head_dim=32)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +106,7 @@ class Case:
 
     model: str
     rows: int
-    kind: str  # "shared", "replicated", "single"
+    kind: str  # "shared", "replicated", "single", "unscored", "argmax", "einsum"
 
     @property
     def num_prompts(self) -> int:
@@ -115,20 +129,35 @@ class Result:
     most: float
     roofline: float
     compile_seconds: float
+    temporary: int  # bytes that the program needs beside weights and caches
+    layer: int  # bytes of a layer's weights
 
     @property
     def share(self) -> float:
         return self.roofline / self.median
 
 
-def cases_of(model: str, *, small: bool) -> list[Case]:
-    """The goals' cases first."""
-    numbers = (1, 4) if small else (1, 16, 64, 256)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Of a case that could not be measured."""
+
+    model: str
+    rows: int
+    kind: str
+    reason: str
+
+
+def cases_of(model: str, kernel: str, *, small: bool) -> list[Case]:
+    """The goals' cases first; where the kernel is not the reference, two with that for comparison."""
+    numbers, usual = ((4,), 4) if small else ((1, 16, 64, 256), 64)
     cases = [Case(model=model, rows=rows, kind="shared") for rows in numbers]
     if small or model in ("0.6B", "1.7B"):
         cases += [Case(model=model, rows=rows, kind="replicated") for rows in numbers[-2:]]
     if small or model == "0.6B":
         cases += [Case(model=model, rows=rows, kind="single") for rows in numbers[:2]]
+    cases += [Case(model=model, rows=usual, kind=kind) for kind in ("unscored", "argmax")]
+    if kernel != "einsum" and model in ("0.6B", "4B"):
+        cases += [Case(model=model, rows=rows, kind="einsum") for rows in (1, 64)]
     return cases
 
 
@@ -226,15 +255,52 @@ def inputs(config: ModelConfig, case: Case) -> tuple[Any, ...]:
     return batch, None, nobody, nobody
 
 
-def compiled(config: ModelConfig, weights: Weights, kernel: str, case: Case) -> tuple[Any, float]:
+def kernel_for(config: ModelConfig, weights: Weights, asked: AskedKernel) -> KernelName:
+    sizes = {"head_size": config.head_dim, "sharing": config.num_heads // config.num_kv_heads}
+    return choose_kernel(asked, jax.devices()[0], dtype=weights.dtype, **sizes, sharded=False)
+
+
+@partial(jax.jit, static_argnames=("config", "kinds", "top", "num_tokens", "kernel"), donate_argnums=1)
+def likeliest(*arguments: Any, **settings: Any) -> tuple[Cache, Drawn]:
+    """`draw_many` with an argmax in place of the draw and its statistics."""
+
+    def argmax(logits: jax.Array, *_: object, **__: object) -> Draws:
+        nothing = jnp.zeros(len(logits), jnp.int32)
+        ids = logits.argmax(axis=1).astype(jnp.int32)
+        return Draws(ids=ids, margin=nothing.astype(jnp.float32), fault=nothing, scores=no_scores(logits, ids))
+
+    with patch.object(programs, "draw_tokens", argmax):
+        return draw_many.__wrapped__(*arguments, **settings)
+
+
+@partial(jax.jit, static_argnames=("config", "kinds", "top", "num_tokens", "kernel"), donate_argnums=1)
+def unscored(*arguments: Any, **settings: Any) -> tuple[Cache, Drawn]:
+    """`draw_many` without statistics."""
+    with patch.object(draw, "score_tokens", no_scores):
+        return draw_many.__wrapped__(*arguments, **settings)
+
+
+def no_scores(logits: jax.Array, targets: jax.Array, *, top: int = 0) -> Scores:
+    nothing, none = jnp.zeros(len(logits)), jnp.zeros((len(logits), 0))
+    return Scores(nothing, nothing, nothing, none.astype(jnp.int32), none)
+
+
+def compiled(config: ModelConfig, weights: Weights, kernel: KernelName, case: Case) -> tuple[Any, float] | str:
+    """The program and how long it took, or why there is none."""
     start = time.perf_counter()
     shapes = [
         jax.eval_shape(partial(cache_of, config, rows, positions, weights.dtype))
         for rows, positions in ((case.rows, OWN), (case.num_prompts, PROMPT))
     ]
-    settings = {"config": config, "kinds": SAMPLING, "top": 0, "num_tokens": case.num_tokens, "kernel": kernel}
-    program = draw_many.lower(weights, *shapes, *inputs(config, case), **settings).compile()
-    return program, time.perf_counter() - start
+    taken = "einsum" if case.kind == "einsum" else kernel
+    settings = {"config": config, "kinds": SAMPLING, "top": 0, "num_tokens": case.num_tokens, "kernel": taken}
+    steps = {"unscored": unscored, "argmax": likeliest}.get(case.kind, draw_many)
+    with _TRACING:  # two of them put something else in a module's place meanwhile
+        lowered = steps.lower(weights, *shapes, *inputs(config, case), **settings)
+    try:
+        return lowered.compile(), time.perf_counter() - start
+    except RuntimeError as error:
+        return _reason(error)
 
 
 def timed(config: ModelConfig, weights: Weights, case: Case, program: Any) -> float:
@@ -253,16 +319,29 @@ def timed(config: ModelConfig, weights: Weights, case: Case, program: Any) -> fl
     return 1000 * (time.perf_counter() - start) / STEPS
 
 
-def measure_model(name: str, config: ModelConfig, arguments: argparse.Namespace, bandwidth: float) -> Iterator[Result]:
+def measure_model(
+    name: str, config: ModelConfig, arguments: argparse.Namespace, bandwidth: float, deadline: float
+) -> Iterator[Result | Failure]:
     weights = jax.block_until_ready(random_weights(config, arguments.format))
-    cases = cases_of(name, small=arguments.small)
+    kernel = kernel_for(config, weights, arguments.kernel)
+    cases = cases_of(name, kernel, small=arguments.small)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        programs = list(pool.map(partial(compiled, config, weights, arguments.kernel), cases))
+        found = dict(zip(cases, pool.map(partial(compiled, config, weights, kernel), cases), strict=True))
+    failures = {case: reason for case, reason in found.items() if isinstance(reason, str)}
     times: dict[Case, list[float]] = {case: [] for case in cases}
-    for _ in range(arguments.repeats):  # in turn, so that a busy moment hits all alike
-        for case, (program, _) in zip(cases, programs, strict=True):
-            times[case].append(timed(config, weights, case, program))
-    for case, (_, seconds) in zip(cases, programs, strict=True):
+    for number in range(arguments.repeats):  # in turn, so that a busy moment hits all alike
+        if number and time.perf_counter() > deadline:
+            break
+        for case in [case for case in cases if case not in failures]:
+            try:
+                times[case].append(timed(config, weights, case, found[case][0]))
+            except RuntimeError as error:
+                failures[case] = _reason(error)
+    for case, made in found.items():
+        if case in failures or isinstance(made, str):
+            yield Failure(model=name, rows=case.rows, kind=case.kind, reason=failures[case])
+            continue
+        program, seconds = made
         yield Result(
             model=name,
             rows=case.rows,
@@ -272,6 +351,8 @@ def measure_model(name: str, config: ModelConfig, arguments: argparse.Namespace,
             most=max(times[case]),
             roofline=1000 * least_read(config, weights, case) / bandwidth,
             compile_seconds=seconds,
+            temporary=program.memory_analysis().temp_size_in_bytes,
+            layer=num_bytes(weights.layers[0]),
         )
 
 
@@ -284,7 +365,7 @@ def measure_draw(rows: int, vocab: int) -> dict[str, float]:
 
     def drawn(logits: jax.Array, step: jax.Array) -> jax.Array:
         found = draw_tokens(logits, rules, jnp.full(rows, step, jnp.uint32), barred, kinds=SAMPLING)
-        return found.ids + found.scores.certainty + found.scores.entropy + found.scores.logprob
+        return found.ids.astype(jnp.float32) + found.scores.certainty + found.scores.entropy + found.scores.logprob
 
     def scored(logits: jax.Array, step: jax.Array) -> jax.Array:
         found = score_tokens(logits, jnp.full(rows, step, jnp.int32))
@@ -326,28 +407,39 @@ def main(arguments: argparse.Namespace) -> None:
         "draws": {},
     }
     print(f"{device.device_kind}, jax {jax.__version__}, copy {bandwidth / 1e9:,.0f} GB/s")
-    vocab = 4096 if arguments.small else 151_936
+    vocab = 1024 if arguments.small else 151_936
     for rows in (4,) if arguments.small else (1, 64, 256):
         told["draws"][rows] = measure_draw(rows, vocab)
         print(f"N={rows}: " + ", ".join(f"{name} {value:.3f} ms" for name, value in told["draws"][rows].items()))
-    print("model | N | prompt | ms a step (least to most) | roofline, ms | share | tokens/s | compiled in, s")
+    print(COLUMNS)
     for name, config in (SMALL if arguments.small else MODELS).items():
         if time.perf_counter() - start > arguments.seconds:
             print(f"{name}: left out, {arguments.seconds:.0f} s have passed")
             continue
-        for result in measure_model(name, config, arguments, bandwidth):
-            told["results"].append(asdict(result) | {"share": result.share})
-            print(_line(result), flush=True)
-            if arguments.out:
-                arguments.out.write_text(json.dumps(told, indent=1))
+        try:
+            for result in measure_model(name, config, arguments, bandwidth, start + arguments.seconds):
+                share = {"share": result.share} if isinstance(result, Result) else {}
+                told["results"].append(asdict(result) | share)
+                print(_line(result), flush=True)
+        except RuntimeError as error:  # its weights alone may be too much
+            print(f"{name}: left out, {_reason(error)}", flush=True)
+        if arguments.out:
+            arguments.out.write_text(json.dumps(told, indent=1))
     print(f"{time.perf_counter() - start:.0f} s in all")
 
 
-def _line(result: Result) -> str:
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _line(result: Result | Failure) -> str:
+    if isinstance(result, Failure):
+        return f"{result.model} | {result.rows} | {result.kind} | not measured: {result.reason}"
     spread = f"{result.median:.3f} ({result.least:.3f} to {result.most:.3f})"
     rate = 1000 * result.rows / result.median
     parts = (result.model, result.rows, result.kind, spread, f"{result.roofline:.3f}", f"{result.share:.0%}")
-    return " | ".join(map(str, (*parts, f"{rate:,.0f}", f"{result.compile_seconds:.0f}")))
+    memory = (f"{size / 1e6:.1f}" for size in (result.temporary, result.layer))
+    return " | ".join(map(str, (*parts, f"{rate:,.0f}", f"{result.compile_seconds:.0f}", *memory)))
 
 
 if __name__ == "__main__":

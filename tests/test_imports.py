@@ -35,7 +35,7 @@ NEVER = {
     "lite.api": ("lite.cli", "lite.serve", "lite.evaluate"),
     **dict.fromkeys(("lite.registry", "lite.engines"), ("lite.cli", "lite.serve", "lite.evaluate", "lite.api")),
 }
-HEAVY = ("jax", "onnxruntime", "llama_cpp", "numpy")
+HEAVY = ("jax", "onnxruntime", "llama_cpp", "openvino", "numpy")
 
 
 def inside(module: str, package: str) -> bool:

@@ -1,7 +1,7 @@
 """The JAX twins of random.py and sampling.py agree with them draw for draw, filters and penalties included."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 
 import numpy as np
@@ -12,6 +12,7 @@ pytest.importorskip("flax", reason="needs the extra jax")
 
 from lite.backends.base import Drawn, Row  # noqa: E402
 from lite.backends.jax.draw import (  # noqa: E402
+    Adjustments,
     Draws,
     Kinds,
     adjustments_of,
@@ -29,12 +30,6 @@ from lite.random import branch_stream, exponentials, threefry_2x32  # noqa: E402
 from lite.sampling import draw, statistics  # noqa: E402
 
 CONTEXT = (3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 9)
-
-
-@pytest.fixture(autouse=True)
-def _strict() -> Iterator[None]:
-    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        yield
 
 
 def rows(count: int, **params) -> list[Row]:
@@ -159,7 +154,7 @@ def test_penalties_count_the_tokens_drawn_on_the_device():
     asked = rows(4, repetition_penalty=1.5, presence_penalty=0.5, frequency_penalty=2.0)
     before = adjustments_of(asked, 40)
     live = np.array([True, True, False, True])
-    after = before.after(np.array([9, 30, 30, 5], np.int32), live)
+    after = jax.jit(Adjustments.after)(before, np.array([9, 30, 30, 5], np.int32), live)
     grown = [dataclasses.replace(asked[i], context=(*CONTEXT, token)) for i, token in ((0, 9), (1, 30), (3, 5))]
     expected = adjustments_of(grown, 40)
     for name in ("seen", "counts"):

@@ -4,22 +4,22 @@ Axes: g groups of r queries that read the same keys, k key-value heads, q query 
 positions. Scores and sums are float32.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax import lax
+from jax.tree_util import register_dataclass
 
-__all__ = ["KERNELS", "KernelName", "Part", "attend", "attend_by_library", "merge"]
+from lite.backends.jax.compilation import traced_once
 
-KernelName: TypeAlias = Literal["einsum", "library"]
+__all__ = ["Part", "attend", "merge"]
 
 _FAR_BELOW = -1e30  # a score that no position has; finite, so that nothing seen is not NaN
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Part:
     """What one stretch gives: sum(exp(s - peak) v), peak and sum(exp(s - peak)), float32."""
 
@@ -28,6 +28,7 @@ class Part:
     mass: jax.Array  # (g, r, k, q)
 
 
+@traced_once()
 def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array) -> Part:
     """queries (g, r, k, q, d), scaled already; keys and values (g, k, p, d); visible, bool (g, r, p).
 
@@ -47,34 +48,7 @@ def attend(queries: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.
     return Part(total=by_row(total), peak=by_row(peak)[..., 0], mass=by_row(weights.sum(axis=-1))[..., 0])
 
 
-def attend_by_library(queries: jax.Array, keys: jax.Array, values: jax.Array, visible: jax.Array) -> Part:
-    """As `attend`, by `jax.nn.dot_product_attention`: on a GPU cuDNN's fused kernel, else XLA's own."""
-    groups, rows, kv_heads, sharing, size = queries.shape
-    attended, log_mass = jax.nn.dot_product_attention(
-        queries.reshape(groups, rows, kv_heads * sharing, size),
-        jnp.moveaxis(keys, 1, 2),
-        jnp.moveaxis(values, 1, 2),
-        mask=visible[:, None],
-        scale=1.0,
-        implementation="cudnn" if jax.default_backend() == "gpu" else "xla",
-        return_residual=True,
-    )
-    seen = visible.any(axis=-1)[:, :, None, None]
-    total = attended.reshape(queries.shape).astype(jnp.float32)
-    return Part(
-        total=jnp.where(seen[..., None], total, 0),
-        peak=jnp.where(seen, log_mass.reshape(total.shape[:-1]), _FAR_BELOW),
-        mass=jnp.where(seen, jnp.ones(total.shape[:-1]), 0),
-    )
-
-
-KERNELS: Mapping[KernelName, Callable[[jax.Array, jax.Array, jax.Array, jax.Array], Part]] = {
-    "einsum": attend,
-    "library": attend_by_library,
-}
-"""Ways to attend to rows' own stretches; the first is the reference, and what is taken unless another is asked for."""
-
-
+@traced_once()
 def merge(parts: list[Part]) -> jax.Array:
     """The attention over all stretches together, float32, of the shape of `Part.total`; one must have a position."""
     peak = parts[0].peak

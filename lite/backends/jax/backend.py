@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from lite.backends.base import BackendSpec, Drawn, Row, Statistics
 from lite.backends.jax import programs
-from lite.backends.jax.attention import KernelName
+from lite.backends.jax.attention_kernels import AskedKernel, choose_kernel
 from lite.backends.jax.buckets import ACCELERATOR, CPU, Buckets
 from lite.backends.jax.cache import Cache, empty_cache
+from lite.backends.jax.checkpoint import Checkpoint
 from lite.backends.jax.compilation import keep_compiled_programs
 from lite.backends.jax.contexts import Contexts, Model
 from lite.backends.jax.draw import Scores, check_sound
@@ -50,7 +51,7 @@ class JaxBackend:
 
     def __init__(
         self,
-        file: TensorSource,
+        file: TensorSource | Checkpoint,
         *,
         format: Format | None = None,  # noqa: A002  # what users call it
         num_slots: int = 16,
@@ -59,9 +60,9 @@ class JaxBackend:
         tokens_per_step: int | None = None,
         buckets: Buckets | None = None,
         placement: Placement | None = None,
-        kernel: KernelName = "einsum",
+        kernel: AskedKernel = "auto",
     ) -> None:
-        config, weight_format = file.config, format or default_format()
+        config, weight_format = file.config, format or _format_of(file)
         self._spec = BackendSpec(
             engine="jax",
             format=weight_format,
@@ -162,17 +163,23 @@ def _buckets() -> Buckets:
     return CPU if jax.default_backend() == "cpu" else ACCELERATOR
 
 
+def _format_of(file: TensorSource | Checkpoint) -> Format:
+    """What there is, where it cannot be changed, else what suits the device."""
+    return "int8" if isinstance(file, Checkpoint) and file.integers else default_format()
+
+
 def _model(
-    file: TensorSource,
+    file: TensorSource | Checkpoint,
     spec: BackendSpec,
     forbidden_ids: Collection[int],
     placement: Placement,
     buckets: Buckets,
-    kernel: KernelName,
+    kernel: AskedKernel,
 ) -> Model:
     on_cpu, integers = jax.default_backend() == "cpu", spec.format == "int8"
     dtype = "float32" if spec.format == "f32" or (integers and on_cpu) else "bfloat16"
     config = file.config
+    load = file.weights if isinstance(file, Checkpoint) else partial(load_weights, file)
 
     def empty(axes: Axes, rows: int, positions: int) -> Cache:
         shape = (rows, config.num_kv_heads, positions, config.head_dim)
@@ -180,14 +187,21 @@ def _model(
 
     return Model(
         config=config,
-        weights=load_weights(file, placement, dtype=dtype, integers=integers, num_positions=spec.context_length),
+        weights=load(placement, dtype=dtype, integers=integers, num_positions=spec.context_length),
         buckets=buckets.over(placement.num_data),
         empty_prompts=partial(empty, (None, "model", None, None)),
         empty_rows=partial(empty, ("data", "model", None, None)),
         barred=placement.put(_mask(spec.vocab_size, forbidden_ids), (None,)),
         placement=placement,
         tokens_per_step=spec.tokens_per_step,
-        kernel=kernel,
+        kernel=choose_kernel(
+            kernel,
+            jax.devices()[0],
+            dtype=dtype,
+            head_size=config.head_dim,
+            sharing=config.num_heads // config.num_kv_heads,
+            sharded=placement.mesh is not None,
+        ),
     )
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from lite.backends.base import Row
 from lite.backends.jax.buckets import Ladder
 from lite.backends.jax.draw import rules_of
+from lite.backends.jax.mesh import host_array
 from lite.backends.jax.programs import Batch
 from lite.params import SamplingParams
 
@@ -43,13 +43,13 @@ def batch_of(rows: Sequence[PlacedRow], num_rows: int, num_prompts: int, ladder:
         bases[row.place] = row.base
     members, places = _grouped(rows, num_rows, num_prompts, ladder)
     return Batch(
-        tokens=jnp.asarray([row.token for row in placed], jnp.int32),
-        lengths=jnp.asarray(np.array([row.position for row in placed], np.int32) - bases),
-        bases=jnp.asarray(bases),
-        remaining=jnp.asarray([row.max_new for row in placed], jnp.int32),
-        drawn=jnp.asarray([row.drawn for row in placed], jnp.uint32),
-        members=jnp.asarray(members),
-        places=jnp.asarray(places),
+        tokens=host_array([row.token for row in placed], np.int32),
+        lengths=host_array([row.position for row in placed], np.int32) - bases,
+        bases=host_array(bases, np.int32),
+        remaining=host_array([row.max_new for row in placed], np.int32),
+        drawn=host_array([row.drawn for row in placed], np.uint32),
+        members=host_array(members, np.int32),
+        places=host_array(places, np.int32),
         rules=rules_of(placed),
     )
 

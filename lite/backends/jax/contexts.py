@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lite.backends.base import Row
-from lite.backends.jax.attention import KernelName
+from lite.backends.jax.attention_kernels import KernelName
 from lite.backends.jax.batches import PlacedRow, batch_of, spread
 from lite.backends.jax.buckets import Buckets
 from lite.backends.jax.cache import Cache, read_row, write_row
@@ -104,8 +104,8 @@ class Contexts:
             model.weights,
             block.cache,
             prompts,
-            model.placement.given(batch_of(placed, num_rows, prompts.num_rows, model.buckets.groups)),
-            model.placement.given(adjustments_of(spread(placed, num_rows), model.config.vocab_size)),
+            batch_of(placed, num_rows, prompts.num_rows, model.buckets.groups),
+            adjustments_of(spread(placed, num_rows), model.config.vocab_size),
             model.barred,
             ends,
             config=model.config,

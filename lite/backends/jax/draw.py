@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import lax
+from jax.tree_util import register_dataclass
 from numpy.typing import NDArray
 
 from lite.backends.base import Row
+from lite.backends.jax.mesh import host_array
 from lite.backends.jax.random import exponentials
 from lite.errors import BackendError, InvalidRequest
 from lite.logits import MASK
@@ -50,7 +51,8 @@ class Kinds:
     tokens: bool
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Rules:
     """How each row draws: arrays of shape (rows,)."""
 
@@ -63,7 +65,8 @@ class Rules:
     streams: jax.Array  # uint32, (rows, 2)
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Adjustments:
     """What is done to logits before a draw: arrays of shape (rows, vocab) and, for the penalties, (rows,)."""
 
@@ -84,7 +87,8 @@ class Adjustments:
         )
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Scores:
     """Of raw logits, nats: arrays of shape (rows,), float32; `top_*` (rows, top), ids -1 where fewer are unmasked."""
 
@@ -95,7 +99,8 @@ class Scores:
     top_logprobs: jax.Array
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Draws:
     """One token a row, of shape (rows,). `fault` is for `check_sound`: a faulty row's token means nothing."""
 
@@ -118,13 +123,13 @@ def rules_of(rows: Sequence[Row]) -> Rules:
     params = [row.params for row in rows]
     temperature = [min(max(each.temperature, _COLDEST), _HOTTEST) if each.temperature else 1.0 for each in params]
     return Rules(
-        greedy=jnp.asarray([each.temperature == 0 for each in params]),
-        filtered=jnp.asarray([_is_filtered(each) for each in params]),
-        temperature=jnp.asarray(temperature, jnp.float32),
-        top_k=jnp.asarray([min(each.top_k, 2**31 - 1) or 2**31 - 1 for each in params], jnp.int32),
-        top_p=jnp.asarray([each.top_p if each.top_p < 1 else np.inf for each in params], jnp.float32),
-        min_p=jnp.asarray([each.min_p for each in params], jnp.float32),
-        streams=jnp.asarray([row.stream for row in rows], jnp.uint32).reshape(-1, 2),
+        greedy=host_array([each.temperature == 0 for each in params], np.bool_),
+        filtered=host_array([_is_filtered(each) for each in params], np.bool_),
+        temperature=host_array(temperature, np.float32),
+        top_k=host_array([min(each.top_k, 2**31 - 1) or 2**31 - 1 for each in params], np.int32),
+        top_p=host_array([each.top_p if each.top_p < 1 else np.inf for each in params], np.float32),
+        min_p=host_array([each.min_p for each in params], np.float32),
+        streams=host_array([row.stream for row in rows], np.uint32).reshape(-1, 2),
     )
 
 
@@ -136,7 +141,7 @@ def adjustments_of(rows: Sequence[Row], vocab_size: int) -> Adjustments | None:
     if not any(_acts(row.params) for row in rows):
         return None
     shape = (len(rows), vocab_size)
-    bias, seen, counts = np.zeros(shape, np.float32), np.zeros(shape, np.bool_), np.zeros(shape, np.float32)
+    bias, seen, counts = (host_array(np.zeros(shape), dtype) for dtype in (np.float32, np.bool_, np.float32))
     for index, row in enumerate(rows):
         for token, value in row.params.logit_bias:
             if token >= vocab_size:
@@ -147,10 +152,10 @@ def adjustments_of(rows: Sequence[Row], vocab_size: int) -> Adjustments | None:
             seen[index, context] = True
             np.add.at(counts[index], context[row.prompt_length :], 1)
     penalties = {
-        name: jnp.asarray([getattr(row.params, f"{name}_penalty") for row in rows], jnp.float32)
+        name: host_array([getattr(row.params, f"{name}_penalty") for row in rows], np.float32)
         for name in ("repetition", "presence", "frequency")
     }
-    return Adjustments(bias=jnp.asarray(bias), seen=jnp.asarray(seen), counts=jnp.asarray(counts), **penalties)
+    return Adjustments(bias=bias, seen=seen, counts=counts, **penalties)
 
 
 def draw_tokens(

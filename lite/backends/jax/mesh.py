@@ -5,7 +5,7 @@ gathered to every host before anything is decided, and a row's stream comes from
 depend on how many hosts there are.
 """
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, TypeAlias
@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from lite.errors import BackendError, UsageError
+from lite.errors import UsageError
 from lite.models import ModelConfig
 
-__all__ = ["Axes", "Placement", "join_hosts", "mesh_of", "parse_mesh"]
+__all__ = ["Axes", "Placement", "host_array", "mesh_of"]
 
 Axes: TypeAlias = tuple[str | None, ...]
 """Of each axis of an array, the mesh's axis that it is split over."""
@@ -50,10 +50,6 @@ class Placement:
         )
         return _sharding(self.mesh, *even)
 
-    def given(self, tree: Any) -> Any:
-        """What every host gives a program in the same way, as the program can take it."""
-        return tree if jax.process_count() == 1 else jax.tree.map(np.asarray, tree)
-
     def gathered(self, tree: Any) -> Any:
         """Arrays on this host."""
         return jax.device_get(tree if self.mesh is None else self._gather(tree))
@@ -64,22 +60,16 @@ class Placement:
         return partial(jax.jit, out_shardings=_sharding(self.mesh))(lambda tree: tree)
 
 
+def host_array(values: Any, dtype: DTypeLike) -> Any:
+    """For a program, which every host gives the same; `jnp.asarray` would first compile a program of its own."""
+    return np.asarray(values, dtype)
+
+
 def _sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*axes))  # type: ignore[no-untyped-call]
 
 
-def parse_mesh(text: str) -> dict[str, int]:
-    """Sizes by axis, from "data=4,model=2". Raises UsageError."""
-    sizes = {"data": 1, "model": 1}
-    for part in text.split(","):
-        name, _, number = (word.strip() for word in part.partition("="))
-        if name not in sizes or not number.isdecimal() or int(number) < 1:
-            raise UsageError(f"the mesh {text!r} is not of the form data=4,model=2 with numbers from 1 on")
-        sizes[name] = int(number)
-    return sizes
-
-
-def mesh_of(sizes: dict[str, int], config: ModelConfig) -> Mesh:
+def mesh_of(sizes: Mapping[str, int], config: ModelConfig) -> Mesh:
     """A mesh of so many devices, of all hosts. Raises UsageError where they are fewer, or heads cannot be split."""
     data, model = sizes["data"], sizes["model"]
     devices = jax.devices()
@@ -91,21 +81,3 @@ def mesh_of(sizes: dict[str, int], config: ModelConfig) -> Mesh:
         raise UsageError(f"{config.num_kv_heads} key-value heads cannot be split over model={model} devices evenly")
     grid = np.array(devices[: data * model]).reshape(data, model)
     return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
-
-
-def join_hosts(text: str) -> None:
-    """Make this process one of several, before anything else of JAX is used.
-
-    `text` is "0/2@host:port" (the first of two, and where the first one listens), or "auto" where the cluster tells
-    (TPU, Slurm, Open MPI). Raises UsageError, and BackendError where the hosts do not find each other.
-    """
-    match = re.fullmatch(r"(\d+)/(\d+)@(.+:\d+)", text)
-    if text != "auto" and (match is None or int(match[1]) >= int(match[2])):
-        raise UsageError(f"{text!r} is neither auto nor of the form 0/2@host:port, a number below the count first")
-    try:
-        if match is None:
-            jax.distributed.initialize()
-        else:
-            jax.distributed.initialize(match[3], num_processes=int(match[2]), process_id=int(match[1]))
-    except (RuntimeError, ValueError) as error:
-        raise BackendError(f"the hosts did not find each other: {' '.join(str(error).split())[:300]}") from error

@@ -6,16 +6,17 @@ key-value head, so that heads can be split among devices.
 """
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import lax
+from jax.tree_util import register_dataclass
 from numpy.typing import NDArray
 
+from lite.backends.jax.compilation import traced_once
 from lite.backends.jax.quantised import Matrix, lookup, multiply, multiply_transposed
 from lite.models import ModelConfig
 
@@ -28,7 +29,8 @@ k counts key-value heads, q the query heads that share one, d is the head size; 
 """
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Layer:
     """One layer; what an architecture does not have is None. Norms' gains and biases are float32."""
 
@@ -45,7 +47,8 @@ class Layer:
     feed_forward_update_norm: jax.Array | None  # (hidden,)
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Rotations:
     """Cosines and sines (positions, head_dim / 2) of the rotary embedding, float32 (arXiv:2104.09864)."""
 
@@ -53,7 +56,8 @@ class Rotations:
     sines: jax.Array
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Weights:
     """A model."""
 
@@ -63,7 +67,7 @@ class Weights:
     head: Matrix | None  # (vocab, hidden); None: the embedding's
     rotations: Rotations
     local_rotations: Rotations | None  # of local layers, which have a base of their own
-    dtype: str = struct.field(pytree_node=False)  # type: ignore[no-untyped-call]  # of activations and cache: "float32", "bfloat16"
+    dtype: str = field(metadata={"static": True})  # of activations and cache: "float32", "bfloat16"
 
 
 def rotation_tables(config: ModelConfig, num_positions: int, *, local: bool) -> tuple[NDArray[np.float32], ...]:
@@ -87,7 +91,8 @@ def decode_hidden(
     local_rotations = rotations if weights.local_rotations is None else _at(weights.local_rotations, positions)
     for index, layer in enumerate(weights.layers):
         turns = local_rotations if config.is_local(index) else rotations
-        hidden = hidden + _attended(config, layer, hidden, turns, partial(attention, index))
+        attended = attention(index, *_heads(config, layer, hidden, turns))
+        hidden = hidden + _projected(config, layer, attended.reshape(len(hidden), -1).astype(hidden.dtype))
         hidden = hidden + _fed_forward(config, layer, hidden)
     return _norm(hidden, weights.final_norm, config)
 
@@ -97,13 +102,11 @@ def logits_of(weights: Weights, hidden: jax.Array) -> jax.Array:
     return multiply_transposed(hidden, weights.embedding if weights.head is None else weights.head)
 
 
-def _attended(
-    config: ModelConfig,
-    layer: Layer,
-    hidden: jax.Array,
-    turns: Rotations,
-    attention: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
-) -> jax.Array:
+@traced_once("config")
+def _heads(
+    config: ModelConfig, layer: Layer, hidden: jax.Array, turns: Rotations
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What an `Attention` takes."""
     joint = multiply(_norm(hidden, layer.attention_norm, config), layer.query_key_value)
     if layer.query_key_value_bias is not None:
         joint = joint + layer.query_key_value_bias[None].astype(joint.dtype)
@@ -111,11 +114,16 @@ def _attended(
     if layer.query_norm is not None and layer.key_norm is not None:
         queries, keys = _norm(queries, layer.query_norm, config), _norm(keys, layer.key_norm, config)
     queries = _rotated(queries, turns) * jnp.asarray(config.attention_scale, queries.dtype)
-    attended = attention(queries, _rotated(keys, turns)[:, :, 0], values)
-    update = multiply(attended.reshape(len(hidden), -1).astype(hidden.dtype), layer.output)
+    return queries, _rotated(keys, turns)[:, :, 0], values
+
+
+@traced_once("config")
+def _projected(config: ModelConfig, layer: Layer, attended: jax.Array) -> jax.Array:
+    update = multiply(attended, layer.output)
     return update if layer.attention_update_norm is None else _norm(update, layer.attention_update_norm, config)
 
 
+@traced_once("config")
 def _fed_forward(config: ModelConfig, layer: Layer, hidden: jax.Array) -> jax.Array:
     joint = multiply(_norm(hidden, layer.feed_forward_norm, config), layer.gate_up)
     gate, up = joint[:, 0], joint[:, 1]

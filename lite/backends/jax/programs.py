@@ -4,18 +4,21 @@ Everything is masked by absolute positions: position p of a prompt's row is toke
 stretch is token base + s, where base is how much of the prompt the row goes on from.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from jax import lax
+from jax.tree_util import register_dataclass
 from numpy.typing import NDArray
 
-from lite.backends.jax.attention import KERNELS, KernelName, Part, attend, merge
+from lite.backends.jax.attention import Part, attend, merge
+from lite.backends.jax.attention_kernels import KERNELS, KernelName
 from lite.backends.jax.cache import Cache
+from lite.backends.jax.compilation import traced_once
 from lite.backends.jax.draw import Adjustments, Draws, Kinds, Rules, Scores, draw_tokens, score_tokens
 from lite.backends.jax.model import Weights, decode_hidden, logits_of
 from lite.models import ModelConfig
@@ -26,7 +29,8 @@ _Scalar: TypeAlias = jax.Array | NDArray[np.int32]
 """Of type int32: a host's number, or what it is within a program."""
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Stretch:
     """What tokens may attend to beside each other: positions first..first+count-1 of a context."""
 
@@ -35,7 +39,8 @@ class Stretch:
     count: _Scalar  # how many of the row's positions mean something
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Batch:
     """Rows to draw for, int32 of shape (rows,) where nothing else is said."""
 
@@ -49,7 +54,8 @@ class Batch:
     rules: Rules
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class Drawn:
     """What `draw_many` drew: row i holds counts[i] tokens."""
 
@@ -142,7 +148,8 @@ def draw_many(
     return end.cache, end.drawn
 
 
-@struct.dataclass
+@register_dataclass
+@dataclass(frozen=True)
 class _State:
     """What the loop carries."""
 
@@ -158,27 +165,46 @@ def _next_hidden(
     config: ModelConfig, weights: Weights, state: _State, prompts: Cache, batch: Batch, kernel: KernelName
 ) -> tuple[jax.Array, Cache]:
     """Feed each row's token; idle rows are computed with the others, and leave their cache as it is."""
-    cache, rows = state.cache, jnp.arange(len(batch.tokens), dtype=jnp.int32)
+    cache = state.cache
     lengths = batch.lengths + state.step
     positions = batch.bases + lengths
     targeted = jnp.where(state.live, lengths, cache.num_positions)
     keys, values = list(cache.keys), list(cache.values)
-    own = jnp.arange(cache.num_positions, dtype=jnp.int32)[None] + batch.bases[:, None]
-    before = jnp.arange(prompts.num_positions, dtype=jnp.int32)[None]
 
     def attention(layer: int, query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-        keys[layer] = keys[layer].at[rows, :, targeted].set(key, mode="drop")
-        values[layer] = values[layer].at[rows, :, targeted].set(value, mode="drop")
-        reach = _reach(config, layer, positions)[:, None]
-        visible = (own <= positions[:, None]) & (own >= reach)
-        part = KERNELS[kernel](query[:, None], keys[layer], values[layer], visible[:, None])
-        visible = ((before < batch.bases[:, None]) & (before >= reach))[batch.members]
-        of_prompts = attend(query[batch.members], prompts.keys[layer], prompts.values[layer], visible)
-        by_row = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[batch.places][:, None], of_prompts)
-        return merge([part, by_row])[:, 0]
+        keys[layer], values[layer] = _fed(keys[layer], targeted, key), _fed(values[layer], targeted, value)
+        own, of_prompts = (keys[layer], values[layer]), (prompts.keys[layer], prompts.values[layer])
+        reach = _reach(config, layer, positions)
+        return _attended(query, own, of_prompts, batch, positions, reach, kernel)
 
     hidden = decode_hidden(config, weights, state.tokens, positions, attention)
     return hidden, Cache(keys=tuple(keys), values=tuple(values))
+
+
+@traced_once()
+def _fed(array: jax.Array, targeted: jax.Array, new: jax.Array) -> jax.Array:
+    """Keys or values with one more position of each row; a position beyond the last is passed over."""
+    rows = jnp.arange(len(targeted), dtype=jnp.int32)
+    return array.at[rows, :, targeted].set(new, mode="drop", unique_indices=True, indices_are_sorted=True)
+
+
+@traced_once("kernel")
+def _attended(
+    query: jax.Array,
+    own: tuple[jax.Array, jax.Array],
+    of_prompts: tuple[jax.Array, jax.Array],
+    batch: Batch,
+    positions: jax.Array,
+    reach: jax.Array,
+    kernel: KernelName,
+) -> jax.Array:
+    """Each row's query over its own keys and values and over its prompt's, from position `reach` on."""
+    part = KERNELS[kernel](query, *own, jnp.maximum(reach - batch.bases, 0), positions - batch.bases + 1)
+    place = jnp.arange(of_prompts[0].shape[2], dtype=jnp.int32)[None]
+    visible = (place < batch.bases[:, None]) & (place >= reach[:, None])
+    of_groups = attend(query[batch.members], *of_prompts, visible[batch.members])
+    by_row = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:])[batch.places][:, None], of_groups)
+    return merge([part, by_row])[:, 0]
 
 
 def _reach(config: ModelConfig, layer: int, positions: jax.Array) -> jax.Array:

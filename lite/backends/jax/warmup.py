@@ -56,7 +56,7 @@ def _draws(model: Model, ends: jax.Array, num_samples: int, prompt_length: int, 
     prompts = _shapes(model.empty_prompts(buckets.rows.fit(1), buckets.positions.fit(prompt_length)))
     for num_rows in _sizes(buckets.rows, num_samples):
         placed = [PlacedRow(row, place, 0, 0) for place in range(min(num_rows, num_samples))]
-        batch = model.placement.given(batch_of(placed, num_rows, prompts.num_rows, buckets.groups))
+        batch = batch_of(placed, num_rows, prompts.num_rows, buckets.groups)
         for num_positions in _sizes(buckets.positions, max_tokens):
             cache = _shapes(model.empty_rows(num_rows, num_positions))
             for kinds in _KINDS:
