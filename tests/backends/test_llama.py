@@ -27,6 +27,7 @@ from lite.errors import BackendError, Interrupted, ModelError
 from lite.params import SamplingParams
 from lite.quant.gguf import GGUFFile, open_gguf
 from tests import reference
+from tests.backends.calls import any_calls, last_logits, row, scored
 from tests.gguf_files import bpe_vocabulary, write_gguf
 
 PARAMS = SamplingParams()
@@ -58,23 +59,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, GGUFFile]:
     }
 
 
-def row(slot: int, position: int, token: int, params: SamplingParams = PARAMS) -> Row:
-    return Row(slot, position, token, (0, 0), 0, params, (), 0, 1)
-
-
-def last_logits(backend: LlamaBackend, slot: int, ids: Sequence[int], start: int = 0) -> NDArray[np.float32]:
-    """Of the last token, after the others were written from `start` on."""
-    backend.extend(slot, start, ids[start:-1])
-    logits: NDArray[np.float32] = backend.next_logits([row(slot, len(ids) - 1, ids[-1])])[0].copy()
-    return logits
-
-
-def all_logits(backend: LlamaBackend, ids: Sequence[int]) -> NDArray[np.float32]:
-    logits = backend.write(0, 0, ids, scored=True)
-    assert logits is not None
-    return logits.copy()
-
-
 # The model's logits
 
 
@@ -85,7 +69,7 @@ def test_float_logits_are_the_models(tmp_path: Path, architecture: str, tied: bo
     backend = LlamaBackend(file, num_slots=2)
     assert backend.spec.format == "f32"
     expected = reference.logits(file, WORDS[:40])
-    np.testing.assert_allclose(all_logits(backend, WORDS[:40]), expected, atol=1e-4)
+    np.testing.assert_allclose(scored(backend, WORDS[:40]), expected, atol=1e-4)
     np.testing.assert_allclose(last_logits(backend, 1, WORDS[:40]), expected[-1], atol=1e-4)
 
 
@@ -93,7 +77,7 @@ def test_float_logits_are_the_models(tmp_path: Path, architecture: str, tied: bo
 def test_logits_are_those_of_the_rounded_weights(models: dict[str, GGUFFile], kind: str) -> None:
     backend = LlamaBackend(models[kind], num_slots=1)
     assert backend.spec.format == kind
-    error = np.abs(all_logits(backend, WORDS[:40]) - reference.logits(models[kind], WORDS[:40]))
+    error = np.abs(scored(backend, WORDS[:40]) - reference.logits(models[kind], WORDS[:40]))
     assert np.median(error) < 0.03
     assert error.max() < 0.4
 
@@ -148,35 +132,7 @@ def test_any_sequence_of_calls_leaves_what_a_fresh_start_would(
     backend = LlamaBackend(models[kind], num_slots=9)
     fresh = LlamaBackend(models[kind], num_slots=1)
     tolerance = 0.0 if kind == "Q8_0" else 1e-4
-    generator = np.random.default_rng(2)
-    held: dict[int, list[int]] = {}
-    for _ in range(150):
-        slot = int(generator.integers(9))
-        match int(generator.integers(6)):
-            case 0:
-                start = int(generator.integers(len(held.get(slot, [])) + 1))
-                new = generator.integers(0, 300, int(generator.integers(0, 40))).tolist()
-                backend.extend(slot, start, new)
-                held[slot] = [*held.get(slot, [])[:start], *new]
-            case 1 if held:
-                source = int(generator.choice(list(held)))
-                length = int(generator.integers(len(held[source]) + 1))
-                backend.fork(source, slot, length)
-                held[slot] = held[source][:length]
-            case 2 if slot in held:
-                backend.release(slot)
-                del held[slot]
-            case 3 if any(held.values()):
-                source = int(generator.choice([source for source, ids in held.items() if ids]))
-                backend.restore(slot, len(held[source]), backend.save(source))
-                held[slot] = held[source]
-            case _ if held:
-                slots = generator.permutation(list(held))[: int(generator.integers(1, 7))].tolist()
-                rows = [row(slot, len(held[slot]), int(generator.integers(300))) for slot in slots]
-                logits = backend.next_logits(rows).copy()
-                for found, line in zip(logits, rows, strict=True):
-                    held[line.slot] = [*held[line.slot], line.token]
-                    np.testing.assert_allclose(found, last_logits(fresh, 0, held[line.slot]), rtol=0, atol=tolerance)
+    any_calls(backend, fresh, count=150, longest=40, tolerance=tolerance)
     assert backend._context.settings.num_cells > 256
 
 

@@ -20,9 +20,9 @@ from lite.params import SamplingParams
 from lite.quant.gguf import GGUFFile, open_gguf
 from lite.quant.onnx import FORMATS, Format
 from tests import reference
-from tests.gguf_files import llama3_rope_freqs, write_gguf
+from tests.backends.calls import ARCHITECTURES, any_calls, last_logits, over_sizes, row, scored
+from tests.gguf_files import write_gguf
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3")
 PRODUCTS = {"int8-row": reference.int8_row_product, "q8": reference.q8_product, "q4": reference.q4_product}
 PARAMS = SamplingParams()
 WORDS = np.random.default_rng(0).integers(0, 300, 700).tolist()  # any tokens
@@ -50,39 +50,12 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> GGUFFile:
     return open_gguf(write_gguf(path, **sizes))
 
 
-def row(slot: int, position: int, token: int, params: SamplingParams = PARAMS) -> Row:
-    return Row(slot, position, token, (0, 0), 0, params, (), 0, 1)
-
-
-def scored(backend: OnnxBackend, ids: Sequence[int]) -> NDArray[np.float32]:
-    logits = backend.write(0, 0, ids, scored=True)
-    assert logits is not None
-    return logits
-
-
-def last_logits(backend: OnnxBackend, slot: int, ids: Sequence[int], start: int = 0) -> NDArray[np.float32]:
-    """Of the last token, after the others were written from `start` on."""
-    backend.extend(slot, start, ids[start:-1])
-    logits: NDArray[np.float32] = backend.next_logits([row(slot, len(ids) - 1, ids[-1])])[0].copy()
-    return logits
-
-
 # The model's logits
 
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        {},
-        {"head_dim": 12},
-        {"hidden_size": 72, "intermediate_size": 100, "num_heads": 3, "num_kv_heads": 1},
-        {"rope_freqs": llama3_rope_freqs(old=8)},
-        {"metadata": {"gemma3.attention.sliding_window": 7, "gemma3.attention.sliding_window_pattern": 2}},
-    ],
-    ids=["even", "padded-heads", "ragged", "rope-factors", "windows"],
-)
+@over_sizes
 def test_float_logits_are_the_models(tmp_path: Path, architecture: str, tied: bool, sizes: dict[str, Any]) -> None:
     file = open_gguf(write_gguf(tmp_path / "m.gguf", architecture=architecture, tied=tied, **sizes))
     backend = OnnxBackend(file, format="f32", num_slots=2)
@@ -179,36 +152,7 @@ def test_unused_memory_is_never_read(wide: GGUFFile) -> None:
 def test_any_sequence_of_calls_leaves_what_a_fresh_start_would(wide: GGUFFile) -> None:
     backend = OnnxBackend(wide, format="f32", num_slots=9)
     fresh = OnnxBackend(wide, format="f32", num_slots=1)
-    generator = np.random.default_rng(2)
-    held: dict[int, list[int]] = {}
-    for _ in range(120):
-        slot = int(generator.integers(9))
-        match int(generator.integers(6)):
-            case 0:
-                start = int(generator.integers(len(held.get(slot, [])) + 1))
-                new = generator.integers(0, 300, int(generator.integers(0, 20))).tolist()
-                backend.extend(slot, start, new)
-                held[slot] = [*held.get(slot, [])[:start], *new]
-            case 1 if held:
-                source = int(generator.choice(list(held)))
-                length = int(generator.integers(len(held[source]) + 1))
-                backend.fork(source, slot, length)
-                held[slot] = held[source][:length]
-            case 2 if slot in held:
-                backend.release(slot)
-                del held[slot]
-            case 3 if any(held.values()):
-                source = int(generator.choice([source for source, ids in held.items() if ids]))
-                backend.restore(slot, len(held[source]), backend.save(source))
-                held[slot] = held[source]
-            case _ if held:
-                slots = generator.permutation(list(held))[: int(generator.integers(1, 7))].tolist()
-                rows = [row(slot, len(held[slot]), int(generator.integers(300))) for slot in slots]
-                logits = backend.next_logits(rows).copy()
-                for found, line in zip(logits, rows, strict=True):
-                    held[line.slot] = [*held[line.slot], line.token]
-                    # Not equal: a drawn position's keys and values have other last bits than a written one's.
-                    np.testing.assert_allclose(found, last_logits(fresh, 0, held[line.slot]), atol=1e-4)
+    any_calls(backend, fresh, count=120, longest=20, tolerance=1e-4)
 
 
 def test_extend_forgets_what_stood_from_its_start_on(wide: GGUFFile) -> None:
