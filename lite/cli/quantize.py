@@ -80,12 +80,14 @@ def quantize(
     """
     from lite.library import resolve
     from lite.quant import quantize as library
+    from lite.quant.drafts import refuse_inputs
 
     if wanted is None or wanted == "list":
         click.echo(_formats(as_json))
         return
     source = resolve(model)
     target = output or Path(library.target_name(source, wanted))
+    refuse_inputs(target, [imatrix] if imatrix else [])
     measured = _kept(source, imatrix, save_imatrix, options["threads"]) if save_imatrix else imatrix
     bits = int(head_bits) if head_bits else None
     result = library.quantize(source, target, to=wanted, imatrix=measured, head_bits=bits, **options)
@@ -94,12 +96,14 @@ def quantize(
 
 def _kept(source: Path, imatrix: Path | None, keep: Path, threads: int | None) -> "ImportanceMatrix":
     """The measurements, which are written to `keep` too."""
+    from lite.quant.drafts import refuse_inputs
     from lite.quant.gguf import open_gguf
     from lite.quant.imatrix import write_imatrix
     from lite.quant.quantize import load_imatrix
 
     if imatrix is None:
         raise click.UsageError("--save-imatrix keeps what --imatrix measures: give --imatrix too")
+    refuse_inputs(keep, [source, imatrix])
     with open_gguf(source) as file:
         matrix = load_imatrix(file, imatrix, threads=threads)
     write_imatrix(keep, matrix)

@@ -101,7 +101,8 @@ def quantize(
     )
     _check_options(name, wishes, imatrix is not None, head_bits)
     with open_gguf(source) as file:
-        refuse_inputs(path, [file.path, *(input_files(Path(source)) if is_hf_folder(source) else ())])
+        texts = [Path(imatrix)] if isinstance(imatrix, str | os.PathLike) else []
+        refuse_inputs(path, [file.path, *(input_files(Path(source)) if is_hf_folder(source) else ()), *texts])
         types = {info.name: info.type for info in file.tensors.values()}
         if name in ONNX_FORMATS:
             found = _to_onnx(file, Path(source), path, name, head_bits or 8, force=force)

@@ -66,6 +66,15 @@ def test_a_folders_own_weights_are_not_written_over(lite: Lite, tmp_path: Path) 
     assert refused.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("options", [("-o", "t.txt"), ("--save-imatrix", "t.txt")])
+def test_a_text_to_measure_on_is_not_written_over(lite: Lite, tmp_path: Path, options: tuple[str, str]) -> None:
+    (tmp_path / "t.txt").write_text("hello")
+    refused = lite("quantize", "--to", "q4_k_m", "--imatrix", "t.txt", "--force", *options)
+    assert refused.code == 2
+    assert "would be written over itself" in refused.err
+    assert (tmp_path / "t.txt").read_text() == "hello"
+
+
 def test_list_tells_all_formats(lite: Lite) -> None:
     assert [row["format"] for row in json.loads(lite("quantize", "--to", "list", "--json").out)] == list(FORMATS)
     page = lite("quantize", "--to", "list")
