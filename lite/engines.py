@@ -50,7 +50,6 @@ class EngineEntry:
     open_folder: "Callable[[HFFolder, EngineSettings], Backend] | None" = None  # None: it is converted to a file first
     format_of: Callable[[ModelDescription], tuple[str, WeightFormat]] | None = None  # the file's own
     package: str = ""  # the name under which the module is installed; "": the module's own
-    also_needs: tuple[str, ...] = ()  # other modules of the extra
     takes_mesh: bool = False
     most_slots: int | None = None  # samples that it draws at once at most; None: as memory allows
     default_format: Callable[[], str] | None = None  # where it depends on the device; it loads the engine
@@ -182,7 +181,6 @@ ENGINES: dict[str, EngineEntry] = {
         },
         open=_open_jax,
         open_folder=_open_jax,
-        also_needs=("flax",),
         takes_mesh=True,
         default_format=_jax_format,
     ),

@@ -360,7 +360,7 @@ def _loading(name: str, entry: EngineEntry) -> Iterator[None]:
     except LiteError:
         raise
     except ImportError as error:
-        if entry.extra and error.name in (entry.module, *entry.also_needs):
+        if entry.extra and error.name == entry.module:
             raise MissingExtra(f"the engine {name}", entry.extra) from error
         raise BackendError(f"the engine {name} cannot be loaded ({error}): see `lite doctor`") from error
 

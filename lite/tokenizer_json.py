@@ -62,7 +62,7 @@ class JsonTokenizer:
             named={token.content: number for number, token in added.items() if not token.special},
             bos=first,
             eos=last,
-            end_ids=frozenset({*ends, *known, *([] if last is None else [last])}),
+            end_ids=frozenset({*ends, *known, *([] if last is None else [last])} & set(ids.values())),
             _first=(first,) if add_bos and first is not None and not _has_template(layout) else _put_in_front(start),
             _is_byte_level=_is_byte_level(layout),
             _start=start,

@@ -74,6 +74,11 @@ def spelled(tokenizer: JsonTokenizer, text: str, **options: bool) -> list[str]:
     return [tokenizer.tokens[token] for token in tokenizer.encode(text, **options)]
 
 
+def test_an_end_that_is_no_token_ends_nothing() -> None:
+    found = JsonTokenizer.parse(sentencepiece().to_str(), bos=1, eos=2, ends=(-1, 0, 99_999))
+    assert found.end_ids == {0, 2}
+
+
 @pytest.mark.parametrize("scheme", ["", "always", "first"])
 def test_a_sentencepiece_text_begins_with_bos_and_a_space_and_nowhere_else(scheme: str) -> None:
     tokenizer = parsed(sentencepiece(metaspace=scheme), bos="<s>", eos="</s>")

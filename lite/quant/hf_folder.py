@@ -99,9 +99,10 @@ class HFFolder:
         import numpy as np
 
         values = self._weights.view(self._names[name])
-        if adds_one(self._hf_config, name):
-            return values.astype(np.float32) + np.float32(1)
-        return values.astype(np.float32) if values.dtype == np.float64 else values
+        with np.errstate(over="ignore"):  # what is no finite float32 is refused where it is read
+            if adds_one(self._hf_config, name):
+                return values.astype(np.float32) + np.float32(1)
+            return values.astype(np.float32) if values.dtype == np.float64 else values
 
     def content_hash(self) -> str:
         """32 hexadecimal digits that name the content, for caches; see `folder_hash`."""

@@ -107,7 +107,7 @@ def weight_files(folder: Path) -> list[Path]:
         return [single]
     try:
         names = {str(name) for name in json.loads(index.read_bytes())["weight_map"].values()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{index} is damaged ({error}): download it again") from None
     paths = [folder / name for name in sorted(names)]
     for path in paths:

@@ -1,4 +1,7 @@
-"""OpenVINO as it is imported here: without its converters, which would tell a server of each import."""
+"""OpenVINO as it is imported here: without its converters, which would tell a server of each import.
+
+A program that needs them too imports OpenVINO before this, or takes `openvino.tools.ovc` itself.
+"""
 
 import sys
 from collections.abc import Iterator

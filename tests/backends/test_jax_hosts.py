@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from functools import partial
 
 import pytest
@@ -73,6 +74,29 @@ def test_who_does_not_belong_there_is_told_why_and_keeps_nobody_out(threads: Thr
         replaced.result(LONG)
     meet(number(2, 3, port), LONG)
     assert (first.result(LONG), again.result(LONG)) == (None, None)
+
+
+def test_one_that_has_gone_again_is_waited_for(threads: ThreadPoolExecutor, port: int) -> None:
+    first = threads.submit(meet, number(0, 3, port), LONG)
+    other = threads.submit(meet, number(2, 3, port), LONG)
+    with closing(connected(port)) as gone:
+        gone.sendall(b"lite 1/3\n")
+    with pytest.raises(TimeoutError):
+        first.result(SHORT)
+    meet(number(1, 3, port), LONG)
+    assert (first.result(LONG), other.result(LONG)) == (None, None)
+
+
+def connected(port: int) -> socket.socket:
+    """Once somebody listens there."""
+    while True:
+        with suppress(ConnectionRefusedError):
+            return socket.create_connection(("localhost", port))
+
+
+def test_what_is_no_name_is_refused_at_once(port: int) -> None:
+    with pytest.raises(BackendError, match=r"'a\.\.b' is no host's name"):
+        meet(Hosts(index=1, count=2, host="a..b", port=port), LONG)
 
 
 def test_a_port_in_use_is_named(port: int) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,32 @@ def test_an_interrupted_call_leaves_a_backend_that_works(wide: GGUFFile, monkeyp
     backend.watch(lambda: False)
     np.testing.assert_array_equal(last_logits(backend, 1, WORDS[:300]), expected)
     np.testing.assert_array_equal(last_logits(backend, 0, WORDS[:300], start=299), expected)
+
+
+@pytest.mark.parametrize("length", [1, 40])
+def test_a_call_after_one_that_was_cut_off_has_its_bits(
+    wide: GGUFFile, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """Of the shapes that the last whole call had, which OpenVINO would not infer again."""
+    backend = OpenVinoBackend(wide, num_slots=3, threads=2)
+    monkeypatch.setattr(module, "LONG_CALL", 0)
+    monkeypatch.setattr(module, "_LOOK", 0)
+
+    def whole() -> NDArray[np.float32]:
+        backend.watch(lambda: False)
+        return scored(backend, WORDS[:40]) if length > 1 else backend.next_logits([row(1, 9, 5)])[0].copy()
+
+    backend.extend(1, 0, WORDS[:9])
+    expected, num_cut = whole(), 0
+    for looks in range(0, 60, 2):
+        left = iter([False] * looks)
+        backend.watch(lambda left=left: next(left, True))  # type: ignore[misc]
+        with suppress(Interrupted):
+            backend.extend(2, 0, WORDS[100:200])
+            num_cut -= 1
+        num_cut += 1
+        np.testing.assert_array_equal(whole(), expected)
+    assert num_cut
 
 
 def test_closing_frees_the_memory_and_may_be_repeated(wide: GGUFFile) -> None:

@@ -70,6 +70,8 @@ class OpenVinoBackend(HostBackend):
         per_slot = -(-(spec.context_length + _SHORTEST - 1) // shapes[0][1])
         self._blocks = Blocks(shapes, _cache_type(format), max_blocks=num_slots * per_slot + 1)
         self._bound: list[NDArray[np.floating]] = []  # the arrays that the request knows
+        self._finished = (0, 0)  # tokens and wanted rows of the last call that ran to its end
+        self._is_cut_off = False  # whether another was begun after it
         self._spec = replace(spec, batch_invariant=self.is_batch_invariant())
 
     def next_logits(self, rows: Sequence[Row]) -> NDArray[np.float32]:
@@ -136,49 +138,64 @@ class OpenVinoBackend(HostBackend):
 
     def _run(self, pieces: "Sequence[_Piece]", wanted: Sequence[int]) -> NDArray[np.float32]:
         """Feed the pieces side by side; the logits of the wanted tokens, (wanted, vocab)."""
+        if self._is_cut_off:
+            self._settle()
         for piece in pieces:
             with _one_line(f"no memory for the keys and values of {piece.end} tokens"):
                 self._blocks.make_room(piece.slot, piece.start, piece.end)
-        self._bind()
         positions = np.concatenate([np.arange(piece.start, piece.end) for piece in pieces])
-        for name, table in self._angles.items():
-            self._give(name, table[:, positions])
-        self._give("input_ids", np.concatenate([np.asarray(piece.ids, np.int64) for piece in pieces]))
-        self._give("row_index", np.asarray(wanted, np.int64))
         tables = [self._blocks.table(piece.slot) for piece in pieces]
-        self._give("past_lens", _int32([piece.start for piece in pieces]))
-        self._give("subsequence_begins", _sums([len(piece.ids) for piece in pieces]))
-        self._give("block_indices", _int32(np.concatenate(tables)))
-        self._give("block_indices_begins", _sums([len(table) for table in tables]))
-        self._give("max_context_len", _int32(max(piece.end for piece in pieces)))
-        self._infer(is_long=len(positions) * self._num_weights > LONG_CALL)
+        self._is_cut_off = True
+        with _one_line("a step of the model failed"):
+            self._bind()
+            for name, table in self._angles.items():
+                self._give(name, table[:, positions])
+            self._give("input_ids", np.concatenate([np.asarray(piece.ids, np.int64) for piece in pieces]))
+            self._give("row_index", np.asarray(wanted, np.int64))
+            self._give("past_lens", _int32([piece.start for piece in pieces]))
+            self._give("subsequence_begins", _sums([len(piece.ids) for piece in pieces]))
+            self._give("block_indices", _int32(np.concatenate(tables)))
+            self._give("block_indices_begins", _sums([len(table) for table in tables]))
+            self._give("max_context_len", _int32(max(piece.end for piece in pieces)))
+            self._infer(is_long=len(positions) * self._num_weights > LONG_CALL)
+        self._is_cut_off, self._finished = False, (len(positions), len(wanted))
         logits: NDArray[np.float32] = self._request.get_output_tensor(0).data
         return logits
+
+    def _settle(self) -> None:
+        """Make a call unlike the last finished one, after a later one was cut off.
+
+        OpenVINO infers a node's shapes only where those of its inputs are not the ones of its last whole call, so that
+        what the cut call had left would be taken for right.
+        """
+        self._is_cut_off = False
+        tokens, rows = self._finished
+        num_tokens, num_rows = 3 if tokens == _SHORTEST else _SHORTEST, 2 if rows == 1 else 1
+        self._run([_Piece(self._spec.num_slots, 0, (0,))] * num_tokens, range(num_rows))
 
     def _bind(self) -> None:
         """Tell the request where the blocks are, if they have moved."""
         if self._bound is not self._blocks.arrays:
-            self._bound = self._blocks.arrays
-            for name, array in zip(self._cache_names, self._bound, strict=True):
+            for name, array in zip(self._cache_names, self._blocks.arrays, strict=True):
                 self._request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+            self._bound = self._blocks.arrays
 
     def _give(self, name: str, array: NDArray[Any]) -> None:
         self._request.set_tensor(name, openvino.Tensor(np.asarray(array, order="C")))
 
     def _infer(self, *, is_long: bool) -> None:
-        with _one_line("a step of the model failed"):
-            if not is_long:
-                self._request.infer()
-                return
-            self._request.start_async()
-            try:
-                while not self._request.wait_for(_LOOK):
-                    if self._stop():
-                        raise Interrupted
-                self._request.wait()
-            except BaseException:
-                self._cancel()
-                raise
+        if not is_long:
+            self._request.infer()
+            return
+        self._request.start_async()
+        try:
+            while not self._request.wait_for(_LOOK):
+                if self._stop():
+                    raise Interrupted
+            self._request.wait()
+        except BaseException:
+            self._cancel()
+            raise
 
     def _cancel(self) -> None:
         """End the call that is under way: it may not read blocks any more when this returns."""

@@ -64,7 +64,7 @@ def _gather_others(hosts: Hosts, deadline: float) -> None:
     guests: dict[int, socket.socket] = {}
     with ExitStack() as opened:
         listener = opened.enter_context(_listening(hosts))
-        while missing := set(range(1, hosts.count)) - guests.keys():
+        while missing := set(range(1, hosts.count)) - _alive(guests):
             guest = _accepted(listener, deadline)
             if guest is None:
                 numbers = ", ".join(map(str, sorted(missing)))
@@ -73,12 +73,30 @@ def _gather_others(hosts: Hosts, deadline: float) -> None:
             number = _number(guest, hosts)
             if number in guests:
                 _tell(guests[number], f"another process has come as number {number}")
+                guests[number].close()
             if number:
                 guests[number] = guest
+            else:
+                guest.close()
         for guest in guests.values():
             _tell(guest, _GO)
         for guest in guests.values():  # who hangs up first keeps its port for a while: theirs, as JAX needs ours
             _line(guest, _LONGEST_HELLO)
+
+
+def _alive(guests: dict[int, socket.socket]) -> set[int]:
+    """The numbers of those that have not hung up."""
+    return {number for number, guest in guests.items() if not _has_hung_up(guest)}
+
+
+def _has_hung_up(guest: socket.socket) -> bool:
+    guest.setblocking(False)
+    try:
+        return guest.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _listening(hosts: Hosts) -> socket.socket:
@@ -96,8 +114,12 @@ def _accepted(listener: socket.socket, deadline: float) -> socket.socket | None:
     """Whoever comes next; None when time is up."""
     while (left := deadline - time.monotonic()) > 0:
         listener.settimeout(min(left, _REST))  # short, so that Ctrl-C is heard everywhere
-        with suppress(TimeoutError):
+        try:
             return listener.accept()[0]
+        except TimeoutError:
+            continue
+        except OSError:  # it was gone before it was let in
+            time.sleep(min(left, _REST))
     return None
 
 
@@ -127,6 +149,8 @@ def _connected(hosts: Hosts, deadline: float) -> socket.socket:
     while (left := deadline - time.monotonic()) > 0:
         try:
             return socket.create_connection((hosts.host.strip("[]"), hosts.port), timeout=left)
+        except UnicodeError:
+            raise BackendError(f"{hosts.host!r} is no host's name") from None
         except OSError as error:
             reason = error.strerror or str(error)
             time.sleep(min(left, _REST))

@@ -23,7 +23,7 @@ _ONNX_FORMATS: "Mapping[str, Format]" = MappingProxyType({"int8-row": "int8-row"
 _OPENVINO_FORMATS: "Mapping[str, Format]" = MappingProxyType(
     {"openvino-int8-row": "int8-row", "openvino-q8": "q8", "openvino-q4": "q4"}
 )
-"""Our own by name -> the engine's."""
+"""Of each engine, our own names -> the engine's."""
 
 _ENGINES = ("llama", "onnx", "openvino")  # they show their logits
 _CALIBRATED = "+imatrix"
