@@ -1,6 +1,7 @@
 """Calls of backends whose logits lie in the host's memory, as the tests of each of them make them."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,11 +10,16 @@ from numpy.typing import NDArray
 
 from lite.backends.base import Row, Savable
 from lite.params import SamplingParams
-from tests.gguf_files import llama3_rope_freqs
+from lite.quant.gguf import GGUFFile, open_gguf
+from tests import reference
+from tests.gguf_files import llama3_rope_freqs, write_gguf
 
-__all__ = ["ARCHITECTURES", "any_calls", "last_logits", "over_sizes", "row", "scored"]
+__all__ = ["ARCHITECTURES", "PRODUCTS", "any_calls", "last_logits", "over_sizes", "row", "scored", "write_wide"]
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma3")
+
+PRODUCTS = {"int8-row": reference.int8_row_product, "q8": reference.q8_product, "q4": reference.q4_product}
+"""By our own formats of weights: what the reference multiplies with."""
 
 PARAMS = SamplingParams()
 
@@ -29,6 +35,18 @@ over_sizes = pytest.mark.parametrize(
     ids=["even", "padded-heads", "ragged", "rope-factors", "windows"],
 )
 """Models that take each branch of a graph's builder, as arguments of `write_gguf`."""
+
+
+def write_wide(folder: Path) -> GGUFFile:
+    """A model whose matrices have the shapes of a small real one: several tiles of every kernel, and ragged ends."""
+    sizes: dict[str, Any] = {
+        "hidden_size": 224,
+        "intermediate_size": 608,
+        "num_heads": 6,
+        "head_dim": 32,
+        "context_length": 1000,
+    }
+    return open_gguf(write_gguf(folder / "wide.gguf", **sizes))
 
 
 class Backend(Savable, Protocol):

@@ -20,10 +20,9 @@ from lite.params import SamplingParams
 from lite.quant.gguf import GGUFFile, open_gguf
 from lite.quant.onnx import FORMATS, Format
 from tests import reference
-from tests.backends.calls import ARCHITECTURES, any_calls, last_logits, over_sizes, row, scored
+from tests.backends.calls import ARCHITECTURES, PRODUCTS, any_calls, last_logits, over_sizes, row, scored, write_wide
 from tests.gguf_files import write_gguf
 
-PRODUCTS = {"int8-row": reference.int8_row_product, "q8": reference.q8_product, "q4": reference.q4_product}
 PARAMS = SamplingParams()
 WORDS = np.random.default_rng(0).integers(0, 300, 700).tolist()  # any tokens
 
@@ -38,16 +37,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> GGUFFile:
-    """A model whose matrices have the shapes of a small real one: several tiles of every kernel, and ragged ends."""
-    path = tmp_path_factory.mktemp("models") / "wide.gguf"
-    sizes: dict[str, Any] = {
-        "hidden_size": 224,
-        "intermediate_size": 608,
-        "num_heads": 6,
-        "head_dim": 32,
-        "context_length": 1000,
-    }
-    return open_gguf(write_gguf(path, **sizes))
+    return write_wide(tmp_path_factory.mktemp("models"))
 
 
 # The model's logits
